@@ -1,0 +1,1 @@
+"""The workshop: simulated people, training and evaluation, with PyTorch."""
