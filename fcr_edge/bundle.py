@@ -1,0 +1,638 @@
+"""A bundle: a folder of ONNX models and the manifest that describes, and pins, every byte of them.
+
+    manifest.json      this module's Manifest as JSON, schema "fcr-bundle/1"
+    translator.onnx    skull -> face
+    embedder.onnx      face -> unit vector
+    MODEL_CARD.md      the manifest in words, for people
+
+Bundle.load checks the manifest, then each file's kind, size and SHA-256, before any parser of
+models sees a byte; model_bytes returns the very bytes that were hashed. A hash finds damage and
+careless editing. It does not say who made a bundle: whoever can replace a model can also replace
+its line in the manifest, so take bundles only from people you trust.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from fcr_edge.errors import BundleError
+
+SCHEMA = "fcr-bundle/1"
+MANIFEST_NAME = "manifest.json"
+CARD_NAME = "MODEL_CARD.md"
+
+EMBEDDING_SCHEMA = "fcr-embedding/1"
+"""Names how this code turns a photo into the embedder's input; part of every fingerprint.
+
+Raise the number whenever a pixel of that path changes, so that older galleries are refused and
+not searched wrongly.
+"""
+
+MAX_MANIFEST_BYTES = 64 * 1024
+"""About ten times what a manifest of this schema needs."""
+MAX_FILE_BYTES = 1024**3
+"""The largest file of a bundle [bytes]; VGG16, the largest known embedder, needs half of it."""
+MAX_PICTURE_PIXELS = 4096
+"""The largest height or width of a tensor specification [pixels]."""
+
+Role = Literal["translator", "embedder"]
+Scalar = str | int | float | bool
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_Record = TypeVar("_Record")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A picture as a network takes or gives it: float32, batch x channels x height x width."""
+
+    name: str
+    """The tensor's name in the ONNX graph."""
+    channels: int
+    """1 for a film or skull, 3 for a face in red, green, blue order."""
+    height: int
+    """[pixels]"""
+    width: int
+    """[pixels]"""
+    low: float
+    """The tensor value of picture value 0."""
+    high: float
+    """The tensor value of picture value 255, above `low`."""
+
+    def __post_init__(self) -> None:
+        # A caller's -1 and JSON's -1.0 must give one fingerprint.
+        object.__setattr__(self, "low", float(self.low))
+        object.__setattr__(self, "high", float(self.high))
+        _require(bool(self.name), "a tensor has no name")
+        _require(self.channels in (1, 3), f"{self.name} has {self.channels} channels, not 1 or 3")
+        for side in (self.height, self.width):
+            _require(
+                1 <= side <= MAX_PICTURE_PIXELS,
+                f"{self.name} has a side of {side} pixels, not 1 to {MAX_PICTURE_PIXELS}",
+            )
+        _require(
+            self.low < self.high, f"{self.name} has low {self.low}, not below its high {self.high}"
+        )
+
+
+@dataclass(frozen=True)
+class EmbeddingSpec:
+    """An embedding as the embedder gives it: float32, batch x dimension, each row of length 1."""
+
+    name: str
+    """The tensor's name in the ONNX graph."""
+    dimension: int
+    """Numbers in one embedding, 2 or more."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.name), "a tensor has no name")
+        _require(
+            2 <= self.dimension <= 65536,
+            f"{self.name} has dimension {self.dimension}, not 2 to 65536",
+        )
+
+
+@dataclass(frozen=True)
+class BundleFile:
+    """A file of the bundle and the bytes it must have."""
+
+    path: str
+    """Its name in the bundle's folder; a bundle has no subfolders."""
+    sha256: str
+    """SHA-256 of its bytes, 64 hexadecimal digits in lower case."""
+    size: int
+    """[bytes], 1 to MAX_FILE_BYTES."""
+
+    def __post_init__(self) -> None:
+        _require(
+            _FILE_NAME.fullmatch(self.path) is not None and self.path != MANIFEST_NAME,
+            f"{self.path!r} cannot be the name of a file in a bundle",
+        )
+        _require(
+            _SHA256.fullmatch(self.sha256) is not None,
+            f"{self.path} has the SHA-256 {self.sha256!r}, not 64 hexadecimal digits",
+        )
+        _require(
+            1 <= self.size <= MAX_FILE_BYTES,
+            f"{self.path} has a size of {self.size} bytes, not 1 to {MAX_FILE_BYTES}",
+        )
+
+
+@dataclass(frozen=True)
+class ModelFile(BundleFile):
+    """An ONNX file of a network."""
+
+    precision: Literal["fp32"]
+    """What the network computes in."""
+    weights: Literal["single", "half"]
+    """How its large weights are stored: 32-bit, or 16-bit and widened to 32 when loaded."""
+
+
+@dataclass(frozen=True)
+class ParityRow:
+    """One comparison of two ways to run the same network on the same pictures."""
+
+    reference: str
+    """What was trusted, with its version, e.g. "PyTorch 2.14.1"."""
+    candidate: str
+    """What was compared with it."""
+    measure: Literal["max_abs_difference", "min_cosine"]
+    """The largest difference of any output value, or the least cosine of any two embeddings."""
+    value: float
+    """What was measured."""
+    limit: float | None
+    """What was demanded: a difference below it, a cosine above it; None where nothing was."""
+    pictures: int
+    """How many pictures were compared, 1 or more."""
+    batches: tuple[int, ...]
+    """The batch sizes they were run in."""
+
+    def __post_init__(self) -> None:
+        _require(self.pictures >= 1, f"parity was measured on {self.pictures} pictures")
+
+    @property
+    def passed(self) -> bool:
+        """Whether the value keeps its limit; a row without a limit has nothing to fail."""
+        if self.limit is None:
+            return True
+        if self.measure == "max_abs_difference":
+            return self.value < self.limit
+        return self.value > self.limit
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """What the manifest says of one network, whatever its role."""
+
+    architecture: str
+    """The network, e.g. "resnet" or "densenet121"."""
+    method: str
+    """How it was trained, e.g. "fastcut" or "arcface"."""
+    preset: str
+    """The configuration it was trained with, e.g. "paper" or "small"."""
+    parameters: int
+    """Trained numbers in the network."""
+    steps: int
+    """Optimiser steps it was trained for."""
+    training_data: Mapping[str, Scalar]
+    """What the checkpoint records of its training data, e.g. generator, people, seed."""
+    weights_licence: str
+    """SPDX identifier of the licence of the weights."""
+    files: tuple[ModelFile, ...]
+    """The same network once per precision."""
+    opset: int
+    """Version of the default ONNX operator set."""
+    ir_version: int
+    """Version of the ONNX file format."""
+    input: TensorSpec
+    parity: tuple[ParityRow, ...]
+    """PyTorch against ONNX Runtime, measured when the bundle was made."""
+
+    def __post_init__(self) -> None:
+        precisions = [file.precision for file in self.files]
+        _require(
+            "fp32" in precisions and len(set(precisions)) == len(precisions),
+            f"{self.architecture} has files of precision {precisions}, not one fp32 file",
+        )
+        for row in self.parity:
+            _require(
+                row.passed,
+                f"{self.architecture} fails its parity: {row.value} against {row.limit}",
+            )
+
+    @property
+    def fp32(self) -> ModelFile:
+        """The file that computes in 32 bits: every entry has one."""
+        return next(file for file in self.files if file.precision == "fp32")
+
+
+@dataclass(frozen=True)
+class TranslatorEntry(ModelEntry):
+    """The network that draws a face from a skull."""
+
+    output: TensorSpec
+
+
+@dataclass(frozen=True)
+class EmbedderEntry(ModelEntry):
+    """The network that turns a face into an embedding."""
+
+    output: EmbeddingSpec
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a bundle is: everything in the manifest but the schema and the model card's hash."""
+
+    name: str
+    """A short name for people, e.g. "demo"; letters, digits, dot, dash and underscore."""
+    created: str
+    """When it was made: UTC, as 2026-11-21T23:59:59Z."""
+    intended_use: str
+    versions: Mapping[str, str]
+    """Package -> version of what made the bundle."""
+    soft_tissue: str
+    """The named recipe by which a film becomes the translator's input; see soft_tissue.py."""
+    translator: TranslatorEntry
+    embedder: EmbedderEntry
+
+    def __post_init__(self) -> None:
+        _require(
+            _FILE_NAME.fullmatch(self.name) is not None,
+            f"{self.name!r} cannot be the name of a bundle: use letters, digits, '.', '_' and '-'",
+        )
+        _check_created(self.created)
+        paths = [file.path for entry in self.models.values() for file in entry.files]
+        taken = {path.lower() for path in (*paths, CARD_NAME, MANIFEST_NAME)}
+        _require(len(taken) == len(paths) + 2, f"a file name is used twice: {paths}")
+
+    @property
+    def models(self) -> Mapping[Role, ModelEntry]:
+        """The networks by role."""
+        return {"translator": self.translator, "embedder": self.embedder}
+
+    @property
+    def fingerprint(self) -> str:
+        """Name what defines an embedding of a photo [64 hexadecimal digits].
+
+        SHA-256 of canonical JSON of the embedder's bytes, its input, the embedding's dimension and
+        this code's way from photo to input. Embeddings may be compared only where fingerprints
+        agree. The translator is not part of it, so a gallery survives a better translator.
+        """
+        facts = {
+            "schema": EMBEDDING_SCHEMA,
+            "embedder": self.embedder.fp32.sha256,
+            "input": asdict(self.embedder.input),
+            "dimension": self.embedder.output.dimension,
+        }
+        canonical = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Manifest(Description):
+    """The whole of manifest.json."""
+
+    schema: Literal["fcr-bundle/1"]
+    card: BundleFile
+    """The model card."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(
+            self.card.path == CARD_NAME, f"the model card is {self.card.path!r}, not {CARD_NAME}"
+        )
+
+    @property
+    def files(self) -> tuple[BundleFile, ...]:
+        """Every file of the bundle but the manifest itself."""
+        models = [file for entry in self.models.values() for file in entry.files]
+        return (*models, self.card)
+
+    def to_json(self) -> bytes:
+        """Write the manifest as UTF-8 JSON with sorted keys: equal manifests, equal bytes."""
+        text = json.dumps(
+            asdict(self),
+            indent=2,
+            sort_keys=True,
+            allow_nan=False,
+            ensure_ascii=False,
+        )
+        return text.encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Manifest:
+        """Read a manifest strictly: every key known, every key present, every value of its type.
+
+        Raises BundleError.
+        """
+        document = _parse_json(data)
+        schema = document.get("schema") if isinstance(document, dict) else None
+        _require(
+            schema == SCHEMA,
+            f"{MANIFEST_NAME} has schema {str(schema)[:40]!r}, this FCR reads {SCHEMA!r}: "
+            "update FCR, or export the bundle again with this version",
+        )
+        return _decode_record(cls, document, "")
+
+
+class Bundle:
+    """A verified bundle, its models held in memory as the bytes that were hashed.
+
+    Raises BundleError wherever a folder is not exactly what its manifest says.
+
+        bundle = Bundle.load(Path("bundle"))
+        session = open_session(bundle.model_bytes("embedder"))
+    """
+
+    def __init__(
+        self, folder: Path, manifest: Manifest, digest: str, models: Mapping[str, bytes]
+    ) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.sha256 = digest
+        """SHA-256 of manifest.json, which pins every other byte: names the bundle in a result."""
+        self._models = MappingProxyType(dict(models))
+
+    @classmethod
+    def load(cls, folder: Path) -> Bundle:
+        """Verify every file in the folder, then hold the models.
+
+        Refused with BundleError: an unknown schema or key, a missing, extra, resized or changed
+        file, a subfolder, a symbolic link and anything else that is not a regular file.
+        """
+        data = _read_regular(folder / MANIFEST_NAME, MAX_MANIFEST_BYTES)
+        try:
+            manifest = Manifest.from_json(data)
+            _check_listing(folder, {MANIFEST_NAME, *(file.path for file in manifest.files)})
+            contents = {file.path: _read_verified(folder, file) for file in manifest.files}
+        except BundleError as error:
+            raise BundleError(f"bundle {folder}: {error}") from error
+        models = {
+            file.path: contents[file.path] for file in manifest.files if file != manifest.card
+        }
+        return cls(folder, manifest, hashlib.sha256(data).hexdigest(), models)
+
+    @property
+    def fingerprint(self) -> str:
+        """What defines an embedding of a photo; a gallery records it and refuses any other."""
+        return self.manifest.fingerprint
+
+    def model_bytes(self, role: Role) -> bytes:
+        """Return the 32-bit ONNX model of a role: the very bytes whose hash was checked."""
+        return self._models[self.manifest.models[role].fp32.path]
+
+
+def describe_file(path: str, data: bytes) -> BundleFile:
+    """Describe a file by the bytes it will have."""
+    return BundleFile(path=path, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+
+
+def describe_model(
+    path: str, data: bytes, weights: Literal["single", "half"] = "single"
+) -> ModelFile:
+    """Describe a 32-bit model file by the bytes it will have."""
+    file = describe_file(path, data)
+    return ModelFile(**asdict(file), precision="fp32", weights=weights)
+
+
+def write_bundle(
+    folder: Path, description: Description, card: str, models: Mapping[str, bytes]
+) -> Manifest:
+    """Write a bundle whole or not at all: into a new folder beside the wanted one, then renamed.
+
+    An existing folder is replaced only if it is a whole bundle, so that every file lost is known;
+    anything else there is refused with BundleError and left alone. Models whose bytes differ from
+    the description are refused too.
+
+    Args:
+        folder: Where the bundle shall be; its parents are made.
+        description: What the bundle is; names and hashes the models.
+        card: The text of MODEL_CARD.md.
+        models: Path in the bundle -> bytes, exactly the files that the description names.
+    """
+    contents = {**models, CARD_NAME: card.encode()}
+    manifest = _seal(description, describe_file(CARD_NAME, contents[CARD_NAME]))
+    _check_contents(manifest, contents)
+    _check_replaceable(folder)
+    contents[MANIFEST_NAME] = manifest.to_json()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _write_folder(folder, contents)
+    except OSError as error:
+        raise BundleError(
+            f"bundle {folder} cannot be written: {error.strerror or error}: "
+            "choose a folder that you may write to"
+        ) from error
+    return manifest
+
+
+def _seal(description: Description, card: BundleFile) -> Manifest:
+    # Field by field, not asdict: asdict would turn the nested records into dictionaries.
+    parts = {field.name: getattr(description, field.name) for field in fields(Description)}
+    manifest = Manifest(**parts, schema="fcr-bundle/1", card=card)
+    size = len(manifest.to_json())
+    _require(
+        size <= MAX_MANIFEST_BYTES,
+        f"the manifest has {size} bytes, more than {MAX_MANIFEST_BYTES}",
+    )
+    return manifest
+
+
+def _check_contents(manifest: Manifest, contents: Mapping[str, bytes]) -> None:
+    named = {file.path for file in manifest.files}
+    _require(
+        named == set(contents),
+        f"the manifest names {sorted(named)}, the files are {sorted(contents)}",
+    )
+    for file in manifest.files:
+        _check_bytes(file, contents[file.path])
+
+
+def _check_replaceable(folder: Path) -> None:
+    if not os.path.lexists(folder) or _is_empty_folder(folder):
+        return
+    try:
+        Bundle.load(folder)
+    except BundleError as error:
+        raise BundleError(
+            f"{folder} exists and is not a whole bundle, so it was left alone ({error}): "
+            "remove it yourself, or choose another folder"
+        ) from error
+
+
+def _is_empty_folder(folder: Path) -> bool:
+    return folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir())
+
+
+def _write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
+    fresh = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.new")
+    old = fresh.with_suffix(".old")
+    fresh.mkdir()
+    try:
+        for name, data in contents.items():
+            _write_synced(fresh / name, data)
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _check_listing(folder: Path, expected: Iterable[str]) -> None:
+    try:
+        found = {entry.name for entry in folder.iterdir()}
+    except OSError as error:
+        raise BundleError(
+            f"the folder cannot be listed: {error.strerror or error}: make it readable"
+        ) from error
+    missing, extra = sorted(set(expected) - found), sorted(found - set(expected))
+    _require(
+        not missing,
+        f"{', '.join(missing)} is missing: copy the whole folder again, or export it again",
+    )
+    _require(
+        not extra,
+        f"{', '.join(extra[:5])} does not belong to it: move it elsewhere, "
+        "a bundle holds only what its manifest names",
+    )
+
+
+def _read_verified(folder: Path, file: BundleFile) -> bytes:
+    data = _read_regular(folder / file.path, file.size)
+    _check_bytes(file, data)
+    return data
+
+
+def _check_bytes(file: BundleFile, data: bytes) -> None:
+    _require(
+        len(data) == file.size,
+        f"{file.path} has {len(data)} bytes, its manifest says {file.size}: "
+        "copy or export the bundle again",
+    )
+    digest = hashlib.sha256(data).hexdigest()
+    _require(
+        digest == file.sha256,
+        f"{file.path} has SHA-256 {digest[:16]}..., its manifest says {file.sha256[:16]}...: "
+        "it was changed or damaged; copy or export the bundle again",
+    )
+
+
+def _read_regular(path: Path, most: int) -> bytes:
+    """Read a regular file of at most `most` bytes, opened once, never through a symbolic link."""
+    # O_NONBLOCK: opening a named pipe would otherwise wait for a writer. Windows lacks both flags.
+    flags = os.O_RDONLY
+    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):
+        flags |= getattr(os, name, 0)
+    try:
+        _require(
+            not path.is_symlink(), f"{path} is a symbolic link: replace it by the file itself"
+        )
+        descriptor = os.open(path, flags)
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
+            status = os.fstat(descriptor)
+            _require(
+                stat.S_ISREG(status.st_mode), f"{path} is not a regular file: replace it by one"
+            )
+            _require(
+                status.st_size <= most,
+                f"{path} has {status.st_size} bytes, more than the {most} allowed: "
+                "copy or export the bundle again",
+            )
+            return file.read(most + 1)
+    except OSError as error:
+        raise BundleError(
+            f"{path} cannot be read: {error.strerror or error}: "
+            "name a folder that fcr-train export has made"
+        ) from error
+
+
+def _check_created(created: str) -> None:
+    try:
+        datetime.strptime(created, "%Y-%m-%dT%H:%M:%SZ")
+    except ValueError as error:
+        raise BundleError(
+            f"created is {created!r}, not a time such as 2026-11-21T23:59:59Z"
+        ) from error
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise BundleError(message)
+
+
+def _parse_json(data: bytes) -> object:
+    try:
+        return json.loads(data, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(
+            f"{MANIFEST_NAME} is not valid JSON ({error}): copy or export the bundle again"
+        ) from error
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    record = dict(pairs)
+    if len(record) != len(pairs):
+        raise ValueError("a key appears twice")
+    return record
+
+
+def _refuse_constant(constant: str) -> object:
+    raise ValueError(f"{constant} is not a number")
+
+
+def _decode_record(kind: type[_Record], value: object, where: str) -> _Record:
+    if not isinstance(value, dict):
+        raise _wrong(where, value, "an object")
+    hints = get_type_hints(kind)
+    unknown, missing = sorted(value.keys() - hints.keys()), sorted(hints.keys() - value.keys())
+    if unknown or missing:
+        key, what = (
+            (unknown[0], "has the unknown key") if unknown else (missing[0], "lacks the key")
+        )
+        raise BundleError(
+            f"{MANIFEST_NAME} {what} {_join(where, key)[:80]!r}: "
+            "it was edited or made by another version; update FCR, or export the bundle again"
+        )
+    return kind(
+        **{key: _decode(hint, value[key], _join(where, key)) for key, hint in hints.items()}
+    )
+
+
+def _decode(hint: Any, value: object, where: str) -> Any:
+    """Turn parsed JSON into the annotated type: record, tuple, mapping, literal or plain value."""
+    if isinstance(hint, type) and is_dataclass(hint):
+        return _decode_record(hint, value, where)
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_decode(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is Mapping and isinstance(value, dict):
+        return {key: _decode(arguments[1], item, _join(where, key)) for key, item in value.items()}
+    if origin is Literal and value in arguments:
+        return value
+    if isinstance(value, str) and not value.isprintable():
+        raise _wrong(where, value, "printable text")  # it will reach terminals and pages
+    plain = arguments if origin in (Union, UnionType) else (hint,)
+    if type(value) in plain and value == value and value not in (math.inf, -math.inf):
+        return value
+    if float in plain and type(value) is int:
+        return float(value)
+    if value is None and type(None) in plain:
+        return None
+    raise _wrong(where, value, getattr(hint, "__name__", str(hint)))
+
+
+def _join(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
+
+
+def _wrong(where: str, value: object, wanted: str) -> BundleError:
+    return BundleError(
+        f"{MANIFEST_NAME} has {where or 'the whole'} = {str(value)[:40]!r}, not {wanted}: "
+        "export the bundle again"
+    )
