@@ -1,4 +1,4 @@
-"""FCR at the edge: an X-ray of a skull goes in, ranked candidates come out, offline and without PyTorch."""
+"""FCR in the field: an X-ray of a skull goes in, ranked candidates come out, offline."""
 
 from __future__ import annotations
 

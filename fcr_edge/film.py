@@ -1,0 +1,83 @@
+"""An X-ray becomes a standard film: 8-bit grey, square, bright bone on black."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fcr_edge import imaging
+from fcr_edge.errors import FilmError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from jaxtyping import UInt8
+
+STANDARD_SIZE = 256
+"""Side of the standard film [pixels]."""
+MIN_SIDE = 64
+"""Shortest side of a usable X-ray [pixels]: below this no facial bone is resolved."""
+MIN_CONTRAST = 0.02
+"""Least spread of grey levels, as a share of the full range, in a picture that shows anything."""
+WINDOW = (0.1, 99.9)
+"""Percentiles of the grey levels that become 0 and 255; what lies outside is dust and markers."""
+MAX_FRAME = 0.05
+"""Widest white frame that is cut off, as a share of the side."""
+
+
+def read_film(path: Path, size: int = STANDARD_SIZE) -> UInt8[np.ndarray, "s s 1"]:
+    """Read an X-ray file as a standard film. Raises ImageError and FilmError."""
+    try:
+        return standardise(imaging.read_picture(path), size)
+    except FilmError as err:
+        raise FilmError(f"{path}: {err}") from err
+
+
+def standardise(
+    pixels: imaging.RawPicture, size: int = STANDARD_SIZE
+) -> UInt8[np.ndarray, "s s 1"]:
+    """Window the grey levels, cut a white frame off, pad to a square with black, resize.
+
+    Takes a grey or RGB picture of 8 or 16 bits with bright bone on a dark background, the face to
+    the front or to the right. The same film stored with 8 and 16 bits gives the same picture to
+    within one grey level. Raises FilmError for a picture too small or without contrast.
+    """
+    height, width = pixels.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        raise FilmError(
+            f"{width} x {height} pixels are too few: a film needs at least {MIN_SIDE} a side"
+        )
+    windowed = _cut_white_frame(_window(imaging.to_grey(pixels)))
+    square = imaging.pad_to_square(windowed)
+    return imaging.resize(square, (size, size))[:, :, None]
+
+
+def _window(pixels: imaging.RawPicture) -> UInt8[np.ndarray, "h w"]:
+    full_range = np.iinfo(pixels.dtype).max
+    low, high = np.percentile(pixels, WINDOW)
+    # A scanner may use 12 of 16 bits, so contrast is judged against the brightest pixel.
+    brightest = max(int(pixels.max()), full_range // 64)
+    if high - low < MIN_CONTRAST * brightest:
+        raise FilmError(
+            f"grey levels {low:.0f} to {high:.0f} of {full_range} show nothing:"
+            " check the exposure, or that the right file was given"
+        )
+    unit = (pixels.astype(np.float32) - np.float32(low)) / np.float32(high - low)
+    levels: UInt8[np.ndarray, "h w"] = np.rint(np.clip(unit, 0, 1) * 255).astype(np.uint8)
+    return levels
+
+
+def _cut_white_frame(film: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+    """Cut the saturated lines that a scanner's bed or an unexposed edge leaves on each side."""
+    top, bottom = _count_white(film), _count_white(film[::-1])
+    left, right = _count_white(film.T), _count_white(film.T[::-1])
+    height, width = film.shape
+    return film[top : height - bottom, left : width - right]
+
+
+def _count_white(lines: UInt8[np.ndarray, "n m"]) -> int:
+    """Count the leading lines that are white over most of their length."""
+    limit = int(MAX_FRAME * len(lines))
+    white = np.flatnonzero(np.median(lines[:limit], axis=1) > 250)
+    return int(white[-1]) + 1 if len(white) else 0
