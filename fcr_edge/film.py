@@ -49,7 +49,7 @@ def standardise(
             f"{width} x {height} pixels are too few: a film needs at least {MIN_SIDE} a side"
         )
     windowed = _cut_white_frame(_window(imaging.to_grey(pixels)))
-    square = imaging.pad_to_square(windowed)
+    square = imaging.pad_to_square(windowed, "black")
     return imaging.resize(square, (size, size))[:, :, None]
 
 

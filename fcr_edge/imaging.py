@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -155,22 +155,13 @@ def resize(picture: Picture, size: Size) -> Picture:
     return resized.reshape(height, width, *picture.shape[2:])
 
 
-def pad_to_square(picture: Picture, value: int = 0) -> Picture:
-    """Centre the picture on a square of its longer side, filled with `value` (0 to 255)."""
+def pad_to_square(picture: Picture, fill: Literal["black", "edge"]) -> Picture:
+    """Centre the picture on a square of its longer side, around it black or its edge repeated."""
     height, width = picture.shape[:2]
-    side = max(height, width)
-    square = np.full((side, side, *picture.shape[2:]), value, picture.dtype)
-    top, left = (side - height) // 2, (side - width) // 2
-    square[top : top + height, left : left + width] = picture
-    return square
-
-
-def crop_to_square(picture: Picture) -> Picture:
-    """Cut the central square of the shorter side."""
-    height, width = picture.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return picture[top : top + side, left : left + side]
+    rows, columns = max(width - height, 0), max(height - width, 0)
+    margins = [(rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2), (0, 0)]
+    mode: Literal["constant", "edge"] = "constant" if fill == "black" else "edge"
+    return np.pad(picture, margins[: picture.ndim], mode=mode)
 
 
 def blur(values: Float32[np.ndarray, "h w"], sigma: float) -> Float32[np.ndarray, "h w"]:
