@@ -1,0 +1,323 @@
+"""TOML presets read once into frozen dataclasses, checked, and kept in every checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+import types
+import typing
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fcr_edge.errors import ConfigError
+from fcr_edge.soft_tissue import RECIPES
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+PRESETS = ("paper", "small", "tiny")
+"""`paper`: as published, for a GPU. `small`: about an hour on two CPU cores. `tiny`: for tests."""
+
+GENERATOR_DOWNSAMPLING = 4
+"""The generator halves its input twice, so sizes are multiples of this."""
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which people are held out; both trainings must hold out the same ones."""
+
+    validation_share: float = 0.15
+    """Share of the people held out, above 0 and below 1; each sex and age band gives its share."""
+    seed: int = 1
+    """Seed of the draw, 0 or more; not the training's seed, so that runs stay comparable."""
+
+    def __post_init__(self) -> None:
+        _check("split.validation_share", self.validation_share, above=0, below=1)
+        _check("split.seed", self.seed, least=0)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long to train, and how fast."""
+
+    epochs: int
+    """Epochs at the full learning rate, 0 or more."""
+    decay_epochs: int
+    """Epochs after them in which the learning rate falls linearly towards 0, 0 or more."""
+    batch_size: int
+    """Pictures (translator) or people (embedder) a step, 1 or more."""
+    learning_rate: float
+    """Adam's step size, above 0."""
+    steps_per_epoch: int | None = None
+    """Steps an epoch, 1 or more; left out, as many as show every film or person once."""
+    beta1: float = 0.9
+    """Adam's decay of the mean gradient, from 0 to below 1."""
+    beta2: float = 0.999
+    """Adam's decay of the mean squared gradient, from 0 to below 1."""
+
+    def __post_init__(self) -> None:
+        _check("schedule.epochs", self.epochs, least=0)
+        _check("schedule.decay_epochs", self.decay_epochs, least=0)
+        _check("schedule.epochs + schedule.decay_epochs", self.total, least=1)
+        _check("schedule.batch_size", self.batch_size, least=1)
+        _check("schedule.learning_rate", self.learning_rate, above=0)
+        if self.steps_per_epoch is not None:
+            _check("schedule.steps_per_epoch", self.steps_per_epoch, least=1)
+        _check("schedule.beta1", self.beta1, least=0, below=1)
+        _check("schedule.beta2", self.beta2, least=0, below=1)
+
+    @property
+    def total(self) -> int:
+        """Epochs in all."""
+        return self.epochs + self.decay_epochs
+
+    def rate_at(self, epoch: int) -> float:
+        """Return the learning rate of an epoch, counted from 0 (Zhu et al. 2017, appendix 7.1)."""
+        decayed = max(0, epoch + 1 - self.epochs) / (self.decay_epochs + 1)
+        return self.learning_rate * (1 - decayed)
+
+    def stretched(self, total: int) -> Schedule:
+        """Return the same schedule over another number of epochs; the share of decay is kept."""
+        _check("epochs", total, least=1)
+        decay_epochs = round(total * self.decay_epochs / self.total)
+        return dataclasses.replace(self, epochs=total - decay_epochs, decay_epochs=decay_epochs)
+
+
+@dataclass(frozen=True)
+class Generator:
+    """The ResNet generator's size."""
+
+    ngf: int
+    """Channels at full resolution, 1 or more; four times as many in the residual blocks."""
+    blocks: int
+    """Residual blocks, 1 or more."""
+
+    def __post_init__(self) -> None:
+        _check("generator.ngf", self.ngf, least=1)
+        _check("generator.blocks", self.blocks, least=1)
+
+
+@dataclass(frozen=True)
+class Discriminator:
+    """The PatchGAN's size."""
+
+    ndf: int
+    """Channels of the first layer, 1 or more."""
+
+    def __post_init__(self) -> None:
+        _check("discriminator.ndf", self.ndf, least=1)
+
+
+@dataclass(frozen=True)
+class PatchNce:
+    """The contrastive loss between patches of the skull and of the face (Park et al. 2020)."""
+
+    layers: tuple[int, ...] = (0, 4, 8, 12, 16)
+    """Layers of the generator that are compared, ascending; see `ResnetGenerator`."""
+    num_patches: int = 256
+    """Patches an image and layer, 2 or more."""
+    temperature: float = 0.07
+    """Softmax temperature, above 0 (tau)."""
+    width: int = 256
+    """Width of the projection heads and of the vectors compared, 1 or more."""
+
+    def __post_init__(self) -> None:
+        if not self.layers or list(self.layers) != sorted({*self.layers}) or self.layers[0] < 0:
+            raise ConfigError(
+                f"patch_nce.layers is {list(self.layers)}: list layers from 0 up, ascending"
+            )
+        _check("patch_nce.num_patches", self.num_patches, least=2)
+        _check("patch_nce.temperature", self.temperature, above=0)
+        _check("patch_nce.width", self.width, least=1)
+
+
+@dataclass(frozen=True)
+class TranslatorConfig:
+    """All that defines the training of a translator (CUT, FastCUT)."""
+
+    size: int
+    """Side of film and face [pixels], a multiple of 4, 32 or more."""
+    generator: Generator
+    discriminator: Discriminator
+    schedule: Schedule
+    lambda_nce: float
+    """Weight of PatchNCE, 0 or more (1 in CUT, 10 in FastCUT)."""
+    lambda_identity: float
+    """Weight of the identity loss, 0 or more (1 in CUT, 0 in FastCUT: it is not computed)."""
+    flip_equivariance: bool
+    """Mirror half of the skulls, compare patches with the unmirrored skull (FastCUT)."""
+    patch_nce: PatchNce = field(default_factory=PatchNce)
+    split: Split = field(default_factory=Split)
+    soft_tissue: str = "classical-1"
+    """Soft-tissue recipe of the films, by name."""
+
+    def __post_init__(self) -> None:
+        _check("size", self.size, least=32)
+        if self.size % GENERATOR_DOWNSAMPLING:
+            raise ConfigError(f"size is {self.size}: give a multiple of {GENERATOR_DOWNSAMPLING}")
+        _check("lambda_nce", self.lambda_nce, least=0)
+        _check("lambda_identity", self.lambda_identity, least=0)
+        last_block = 11 + self.generator.blocks
+        if self.patch_nce.layers[-1] > last_block:
+            raise ConfigError(
+                f"patch_nce.layers names layer {self.patch_nce.layers[-1]}, but the encoder of a"
+                f" generator with {self.generator.blocks} blocks ends at {last_block}"
+            )
+        _check_recipe(self.soft_tissue)
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """Random changes of a training portrait; each is drawn evenly from -value to +value."""
+
+    degrees: float
+    """Rotation [degrees], 0 to 45."""
+    shift: float
+    """Shift in each direction [share of the side], 0 to 0.5."""
+    scale: float
+    """Change of scale [share], 0 to 0.5."""
+    colour: float
+    """Change of brightness, contrast and saturation [share], 0 to 1."""
+
+    def __post_init__(self) -> None:
+        _check("jitter.degrees", self.degrees, least=0, most=45)
+        _check("jitter.shift", self.shift, least=0, most=0.5)
+        _check("jitter.scale", self.scale, least=0, most=0.5)
+        _check("jitter.colour", self.colour, least=0, most=1)
+
+
+@dataclass(frozen=True)
+class EmbedderConfig:
+    """All that defines the training of a face embedder."""
+
+    size: int
+    """Side of a face [pixels], 32 or more: DenseNet121 halves it five times."""
+    schedule: Schedule
+    jitter: Jitter
+    dimension: int | None = None
+    """Length of an embedding, 1 or more; left out, the backbone's pooled features (1024)."""
+    pictures_per_person: int = 4
+    """Pictures of each person in a batch, 2 or more."""
+    temperature: float = 0.1
+    """Softmax temperature of the contrastive loss, above 0 (Khosla et al. 2020)."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (AdamW), 0 or more."""
+    split: Split = field(default_factory=Split)
+
+    def __post_init__(self) -> None:
+        _check("size", self.size, least=32)
+        if self.dimension is not None:
+            _check("dimension", self.dimension, least=1)
+        _check("pictures_per_person", self.pictures_per_person, least=2)
+        _check("temperature", self.temperature, above=0)
+        _check("weight_decay", self.weight_decay, least=0)
+        _check("schedule.batch_size (people)", self.schedule.batch_size, least=2)
+
+
+CONFIGS: dict[str, type[TranslatorConfig] | type[EmbedderConfig]] = {
+    "cut": TranslatorConfig,
+    "fastcut": TranslatorConfig,
+    "densenet121": EmbedderConfig,
+}
+"""The kind of configuration of each model that has presets."""
+
+
+def load_preset(model: str, preset: str) -> TranslatorConfig | EmbedderConfig:
+    """Read the preset of a model. Raises ConfigError for an unknown model or preset."""
+    if model not in CONFIGS:
+        raise ConfigError(f"unknown model {model!r}: choose one of {', '.join(CONFIGS)}")
+    if preset not in PRESETS:
+        raise ConfigError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
+    file = resources.files("fcr_train") / "configs" / preset / f"{model}.toml"
+    return parse(CONFIGS[model], tomllib.loads(file.read_text(encoding="utf-8")))
+
+
+def load_file(model: str, path: Path) -> TranslatorConfig | EmbedderConfig:
+    """Read a configuration that the user wrote. Raises ConfigError."""
+    if model not in CONFIGS:
+        raise ConfigError(f"unknown model {model!r}: choose one of {', '.join(CONFIGS)}")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as err:
+        raise ConfigError(f"cannot read {path} as TOML: {err}") from err
+    return parse(CONFIGS[model], table)
+
+
+def parse(kind: type[Config], table: Mapping[str, Any], prefix: str = "") -> Config:
+    """Build a configuration from a TOML or JSON table.
+
+    Raises ConfigError for a key that is unknown or missing, and for a value that does not fit.
+    """
+    known = {known.name: known for known in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for key in table:
+        if key not in known:
+            raise ConfigError(f"unknown key {prefix}{key}: known are {', '.join(known)}")
+    for key, key_field in known.items():
+        if key not in table and _is_required(key_field):
+            raise ConfigError(f"key {prefix}{key} is missing: add it")
+    wanted = typing.get_type_hints(kind)
+    return kind(
+        **{key: _convert(wanted[key], value, prefix + key) for key, value in table.items()}
+    )
+
+
+def to_table(config: TranslatorConfig | EmbedderConfig) -> dict[str, Any]:
+    """Return the configuration as a table of plain values, which `parse` reads back."""
+    return dataclasses.asdict(config)
+
+
+def _is_required(key_field: dataclasses.Field[Any]) -> bool:
+    missing = dataclasses.MISSING
+    return key_field.default is missing and key_field.default_factory is missing
+
+
+def _convert(wanted: Any, value: Any, key: str) -> Any:
+    """Check a value against its annotation; tables become dataclasses, lists become tuples."""
+    if dataclasses.is_dataclass(wanted) and isinstance(value, dict):
+        return parse(typing.cast("type[Any]", wanted), value, f"{key}.")
+    if typing.get_origin(wanted) is types.UnionType:
+        if value is None:
+            return None
+        wanted = typing.get_args(wanted)[0]
+    if typing.get_origin(wanted) is tuple and isinstance(value, (list, tuple)):
+        return tuple(_convert(int, number, key) for number in value)
+    if wanted is float and type(value) is int:
+        return float(value)
+    if type(value) is not wanted:
+        expected = getattr(wanted, "__name__", str(wanted))
+        raise ConfigError(f"{key} is {value!r}: give a value of type {expected}")
+    return value
+
+
+def _check_recipe(name: str) -> None:
+    if name not in RECIPES:
+        raise ConfigError(f"soft_tissue is {name!r}: choose one of {', '.join(RECIPES)}")
+
+
+def _check(
+    key: str,
+    value: float,
+    *,
+    least: float = -math.inf,
+    above: float = -math.inf,
+    most: float = math.inf,
+    below: float = math.inf,
+) -> None:
+    """Raise ConfigError unless the value is finite and within the bounds given."""
+    if math.isfinite(value) and least <= value <= most and above < value < below:
+        return
+    bounds = {"at least": least, "above": above, "at most": most, "below": below}
+    allowed = ", ".join(
+        f"{word} {bound:g}" for word, bound in bounds.items() if abs(bound) < math.inf
+    )
+    raise ConfigError(f"{key} is {value!r}: give a number {allowed}")
