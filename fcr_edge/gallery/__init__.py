@@ -1,0 +1,21 @@
+"""The gallery of missing people: db.bin, its encryption and its search."""
+
+from __future__ import annotations
+
+from fcr_edge.gallery.keys import Key, read_key_file
+from fcr_edge.gallery.records import Candidate, Event, Mode, Person, Photo, SearchResult, Sex, View
+from fcr_edge.gallery.store import Gallery
+
+__all__ = [
+    "Candidate",
+    "Event",
+    "Gallery",
+    "Key",
+    "Mode",
+    "Person",
+    "Photo",
+    "SearchResult",
+    "Sex",
+    "View",
+    "read_key_file",
+]

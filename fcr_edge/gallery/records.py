@@ -1,0 +1,168 @@
+"""What a gallery holds and answers: people, photos, candidates."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from fcr_edge.errors import GalleryError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32
+
+Sex = Literal["female", "male"]
+View = Literal["frontal", "lateral"]
+Mode = Literal["auto", "exact", "hnsw"]
+
+MAX_ID_LENGTH = 64
+MAX_TEXT_LENGTH = 10_000
+MAX_THUMBNAIL_BYTES = 20 * 1024
+BIRTH_YEARS = range(1850, 2101)
+UNIT_TOLERANCE = 1e-3
+
+_DATE = re.compile(r"(\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?)?")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Person:
+    """A missing person, as the user names and describes them.
+
+    Raises GalleryError for a value out of range, naming it.
+    """
+
+    id: str
+    """The user's own identifier, such as "p00001": 1 to 64 printable characters."""
+    name: str = ""
+    sex: Sex | None = None
+    """"female", "male" or None where unknown."""
+    birth_year: int | None = None
+    """1850 to 2100, or None where unknown."""
+    place: str = ""
+    """Where the person was last seen."""
+    date: str = ""
+    """When the person was last seen: "2019-05-03", "2019-05", "2019" or nothing."""
+    notes: str = ""
+
+    def __post_init__(self) -> None:
+        _check_id(self.id)
+        who = f"person {self.id!r}"
+        if self.sex is not None and self.sex not in get_args(Sex):
+            raise GalleryError(f"{who}: sex is {self.sex!r}: write female, male or leave it empty")
+        if self.birth_year is not None and self.birth_year not in BIRTH_YEARS:
+            span = f"{BIRTH_YEARS[0]} to {BIRTH_YEARS[-1]}"
+            raise GalleryError(
+                f"{who}: birth year is {self.birth_year!r}: write a year from {span}"
+            )
+        if not _DATE.fullmatch(self.date):
+            raise GalleryError(f"{who}: date is {self.date!r}: write it as 2019-05-03 or 2019")
+        for field in ("name", "place", "notes"):
+            if len(getattr(self, field)) > MAX_TEXT_LENGTH:
+                raise GalleryError(f"{who}: {field} is longer than {MAX_TEXT_LENGTH} characters")
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A photograph of a person: where it came from, a thumbnail and its embedding.
+
+    Raises GalleryError for a value out of range. The embedding is checked when it is enrolled,
+    because its length is the gallery's.
+    """
+
+    sha256: str
+    """SHA-256 of the source file, 64 lower-case hexadecimal digits: what tells photos apart."""
+    file_name: str
+    view: View | None
+    """"frontal", "lateral" or None where unknown."""
+    thumbnail: bytes
+    """JPEG of at most 20 kB; empty for none."""
+    embedding: Float32[np.ndarray, " d"]
+    """Unit vector of the gallery's embedder."""
+    quality: float | None = None
+    """0 (useless) to 1, or None where it was not assessed."""
+
+    def __post_init__(self) -> None:
+        what = f"photo {self.file_name!r}"
+        if not _SHA256.fullmatch(self.sha256):
+            raise GalleryError(f"{what}: SHA-256 is {self.sha256!r}: 64 hexadecimal digits needed")
+        if self.view is not None and self.view not in get_args(View):
+            raise GalleryError(f"{what}: view is {self.view!r}: frontal, lateral or None")
+        if self.thumbnail and not self.thumbnail.startswith(b"\xff\xd8\xff"):
+            raise GalleryError(f"{what}: the thumbnail is not a JPEG: encode it as one")
+        if len(self.thumbnail) > MAX_THUMBNAIL_BYTES:
+            size = f"{len(self.thumbnail)} bytes, more than {MAX_THUMBNAIL_BYTES}"
+            raise GalleryError(f"{what}: the thumbnail has {size}: make it smaller")
+        if self.quality is not None and not 0 <= self.quality <= 1:
+            raise GalleryError(f"{what}: quality is {self.quality!r}: from 0 to 1, or None")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A person found by a search: an investigative lead, not an identification."""
+
+    rank: int
+    """1 for the most similar."""
+    person: Person
+    similarity: float
+    """Cosine of probe and best photo, -1 to 1, rounded to 6 decimals."""
+    photo_sha256: str
+    """Which photo of the person was the most similar."""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The candidates of one search, and how they were searched for."""
+
+    candidates: list[Candidate]
+    """By similarity, highest first; equal similarities by person id."""
+    mode: Literal["exact", "hnsw"]
+    ef_search: int | None
+    """Breadth of the HNSW search; None for an exact one."""
+    recall: float
+    """Share of the true first k that this kind of search finds: 1 when exact, else measured."""
+    people: int
+    """How many people were searched."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One entry of a gallery's log."""
+
+    generation: int
+    """The state of the gallery that this change made, counted from 1."""
+    time: str
+    """UTC, ISO 8601, to the second."""
+    action: Literal["enroll", "remove"]
+    person: str
+    """Hash of the person's id, keyed where the gallery is encrypted: a removed name is gone."""
+    photos: int
+    """Photos added or removed."""
+
+
+def check_unit(vector: Float32[np.ndarray, " d"], dimension: int, what: str) -> None:
+    """Raise GalleryError unless the vector has this length, is float32, finite and of norm 1."""
+    if not isinstance(vector, np.ndarray) or vector.dtype != np.float32:
+        kind = getattr(vector, "dtype", type(vector).__name__)
+        raise GalleryError(f"{what} is {kind}: a float32 array is needed")
+    if vector.shape != (dimension,):
+        raise GalleryError(
+            f"{what} has shape {vector.shape}, the gallery holds ({dimension},): "
+            "use the embedder the gallery was made with"
+        )
+    if not np.isfinite(vector).all():
+        raise GalleryError(f"{what} holds NaN or infinity: the embedder failed on this picture")
+    norm = float(np.linalg.norm(vector.astype(np.float64)))
+    if abs(norm - 1) > UNIT_TOLERANCE:
+        raise GalleryError(f"{what} has norm {norm:.6g}, not 1: divide it by its norm")
+
+
+def _check_id(person_id: str) -> None:
+    tidy = person_id.isprintable() and person_id == person_id.strip()
+    if not tidy or not 1 <= len(person_id) <= MAX_ID_LENGTH:
+        raise GalleryError(
+            f"person id {person_id!r} cannot be used: 1 to {MAX_ID_LENGTH} printable characters, "
+            "no space at either end"
+        )

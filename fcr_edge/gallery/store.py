@@ -1,0 +1,403 @@
+"""The gallery of missing people in one file, db.bin: enroll, list, remove, search."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import functools
+import hashlib
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fcr_edge.errors import GalleryError
+from fcr_edge.gallery.database import Database
+from fcr_edge.gallery.keys import ClearCells, SealedCells, new_gallery_key, unwrap_key, wrap_key
+from fcr_edge.gallery.records import Candidate, SearchResult, check_unit
+from fcr_edge.gallery.search import Faces, Index, rank, to_unit
+from fcr_edge.gallery.tables import (
+    Entry,
+    Header,
+    PhotoRef,
+    State,
+    Tables,
+    digest_photo,
+    expecting,
+    read_header,
+    to_json,
+    write_header,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from jaxtyping import Float32
+
+    from fcr_edge.gallery.keys import Cells, Key
+    from fcr_edge.gallery.records import Event, Mode, Person, Photo
+    from fcr_edge.gallery.search import Ranking
+
+MAX_DIMENSION = 65_536
+
+
+class Gallery:
+    """People and the embeddings of their photos, in one crash-safe file.
+
+    Use it as a context manager, in one thread. Every change is one transaction: it is in the file
+    when the call returns, and nothing of it is if the process dies before.
+
+        with Gallery.open(Path("db.bin")) as gallery:
+            gallery.require(bundle.fingerprint)
+            result = gallery.search(probe, k=10)
+    """
+
+    def __init__(self, database: Database, header: Header, cells: Cells) -> None:
+        """Use create or open."""
+        self._database = database
+        self._header = header
+        self._cells = cells
+        self._tables = Tables(database, cells, header.dimension)
+        self._snapshot = _Snapshot(generation=-1)
+
+    @classmethod
+    def create(
+        cls, path: Path, fingerprint: str, dimension: int, key: Key | None = None
+    ) -> Gallery:
+        """Make a new, empty gallery.
+
+        Args:
+            path: The file; it must not exist.
+            fingerprint: Of the embedder (see Bundle.fingerprint); no other is accepted later.
+            dimension: Length of an embedding, 1 to 65,536.
+            key: A passphrase, or the 32 bytes of read_key_file; None leaves all in clear.
+
+        Raises:
+            GalleryError: The file exists or cannot be written, or an argument cannot be used.
+        """
+        if not fingerprint or not 1 <= dimension <= MAX_DIMENSION:
+            raise GalleryError(
+                f"embedder {fingerprint!r} of dimension {dimension} cannot be enrolled with: a "
+                f"fingerprint and a dimension of 1 to {MAX_DIMENSION} are needed"
+            )
+        header = Header(str(uuid.uuid4()), fingerprint, dimension)
+        cells = _lock(header, key)
+        database = Database.create(path)
+        gallery = cls(database, header, cells)
+        try:
+            with database.transaction(write=True):
+                database.write_schema()
+                write_header(database, header)
+                gallery._tables.write_state(State())
+        except BaseException:
+            database.close()
+            path.unlink(missing_ok=True)  # made above, and nothing is in it
+            raise
+        return gallery
+
+    @classmethod
+    def open(cls, path: Path, key: Key | None = None) -> Gallery:
+        """Open a gallery, after checking the whole file.
+
+        Args:
+            path: The file.
+            key: What the gallery was locked with; None for a gallery in clear.
+
+        Raises:
+            GalleryError: The file is missing, damaged, of another kind or newer than this
+                program, or the key is missing, wrong or not needed.
+        """
+        database = Database.open(path)
+        try:
+            header = read_header(database)
+            gallery = cls(database, header, _unlock(header, key, path))
+            gallery._tables.read_state()
+        except BaseException:
+            database.close()
+            raise
+        return gallery
+
+    def __enter__(self) -> Gallery:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file and let go of what was read from it."""
+        self._snapshot = _Snapshot(generation=-1)
+        self._database.close()
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._database.path
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether people, photos and embeddings are unreadable without the key."""
+        return self._cells.encrypted
+
+    @property
+    def fingerprint(self) -> str:
+        """The embedder that all photos were enrolled with."""
+        return self._header.fingerprint
+
+    @property
+    def dimension(self) -> int:
+        """Length of an embedding."""
+        return self._header.dimension
+
+    @property
+    def generation(self) -> int:
+        """How many changes were made: an older copy of the file has a lower number."""
+        return self._tables.read_state().generation
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content: embedder, people and photos, in hexadecimal.
+
+        Two galleries with the same people and photos have the same digest, in whatever order and
+        whenever they were enrolled, encrypted or not.
+        """
+        content = hashlib.sha256(to_json(["fcr-gallery/1", self.fingerprint, self.dimension]))
+        content.update(self._read().digest)
+        return content.hexdigest()
+
+    def require(self, fingerprint: str) -> None:
+        """Raise GalleryError unless the gallery was enrolled with this embedder."""
+        if fingerprint != self.fingerprint:
+            raise GalleryError(
+                f"gallery {self.path} was enrolled with embedder {self.fingerprint[:12]}, this "
+                f"bundle has {fingerprint[:12]}: enroll again or pass the matching bundle"
+            )
+
+    def enroll(self, person: Person, photos: Sequence[Photo], *, replace: bool = False) -> int:
+        """Add a person with photos, or photos to a person, and give the number of photos added.
+
+        A photo is known by its SHA-256: one that the person has already is left as it is, so an
+        enrolment that was cut short is simply run again. The details of a person already enrolled
+        change only with `replace`.
+
+        Raises:
+            GalleryError: No photos, an embedding that is not a unit vector of this gallery's
+                length, other details than those enrolled, or a file that cannot be written.
+        """
+        if not photos:
+            raise GalleryError(f"person {person.id!r} has no photo: enroll at least one")
+        for photo in photos:
+            check_unit(photo.embedding, self.dimension, f"embedding of {photo.file_name!r}")
+        with self._changing() as state:
+            entry = self._tables.find(person.id)
+            if entry is not None and entry.person != person and not replace:
+                raise GalleryError(_explain_difference(entry.person, person))
+            known = {photo.sha256 for photo in entry.photos} if entry else set()
+            fresh = {photo.sha256: photo for photo in photos if photo.sha256 not in known}
+            if entry is None or entry.person != person or fresh:
+                self._add(state, person, entry, list(fresh.values()))
+        return len(fresh)
+
+    def people(self) -> list[Person]:
+        """Give everyone enrolled, in order of id."""
+        return [entry.person for entry in self._read().entries]
+
+    def person(self, person_id: str) -> Person:
+        """Give one person. Raises GalleryError, naming similar ids, if there is none."""
+        return self._get(person_id).person
+
+    def photos(self, person_id: str) -> list[Photo]:
+        """Give a person's photos in the order of enrolment. Raises GalleryError as person does."""
+        with self._database.transaction(write=False):
+            return [self._tables.read_photo(photo) for photo in self._get(person_id).photos]
+
+    def photo_hashes(self, person_id: str) -> list[str]:
+        """Give the SHA-256 of each of a person's photos; an empty list if there is no such person.
+
+        Cheap: it tells which photos need not be embedded again.
+        """
+        entry = self._tables.find(person_id)
+        return [photo.sha256 for photo in entry.photos] if entry else []
+
+    def remove(self, person_id: str) -> Person:
+        """Delete a person with all photos and embeddings, for good, and say who it was.
+
+        Nothing of them stays in the file. Copies of the file, and what a disk keeps of blocks it
+        has overwritten, are beyond reach. Raises GalleryError as person does.
+        """
+        with self._changing() as state:
+            entry = self._get(person_id)
+            self._tables.delete_entry(state, entry)
+            self._tables.append_event(state, "remove", person_id, len(entry.photos))
+        return entry.person
+
+    def history(self) -> list[Event]:
+        """Give every change, oldest first. Raises GalleryError if the log was tampered with."""
+        with self._database.transaction(write=False):
+            return self._tables.read_events(self._tables.read_state())
+
+    def search(
+        self, embedding: Float32[np.ndarray, " d"], k: int = 10, mode: Mode = "auto"
+    ) -> SearchResult:
+        """Find the people whose photos are most similar to a probe.
+
+        Args:
+            embedding: The probe, a unit vector made by this gallery's embedder.
+            k: How many candidates, 1 or more; fewer come back where fewer are enrolled.
+            mode: "exact" compares every face; "hnsw" asks a graph, built at the first such search,
+                and orders exactly what it proposes; "auto" is exact up to 50,000 faces.
+
+        Raises:
+            GalleryError: The gallery is empty or damaged, or an argument cannot be used.
+        """
+        if k < 1 or mode not in ("auto", "exact", "hnsw"):
+            raise GalleryError(f"k={k}, mode={mode!r}: k is 1 or more, mode auto, exact or hnsw")
+        check_unit(embedding, self.dimension, "embedding of the probe")
+        snapshot = self._read(faces=True)
+        if snapshot.index is None:
+            raise GalleryError(f"gallery {self.path} is empty: enroll people first")
+        probe = to_unit(embedding)
+        searcher = snapshot.index.searcher(mode)
+        ranking = rank(snapshot.index.faces, searcher.propose(probe, k), probe, k)
+        return SearchResult(
+            candidates=snapshot.to_candidates(ranking),
+            mode=searcher.mode,
+            ef_search=searcher.ef_search(k),
+            recall=searcher.recall(k),
+            people=len(snapshot.entries),
+        )
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[State]:
+        """Run a block as one change of the gallery: all of it, or nothing."""
+        with self._database.transaction(write=True):
+            state = self._tables.read_state()
+            generation = state.generation
+            yield state
+            if state.generation != generation:
+                self._tables.write_state(state)
+
+    def _add(self, state: State, person: Person, known: Entry | None, fresh: list[Photo]) -> None:
+        """Write a person with photos to add, and log it."""
+        row = known.row if known else state.take_row()
+        new = [PhotoRef(state.take_row(), photo.sha256, digest_photo(photo)) for photo in fresh]
+        entry = Entry(row, person, (*(known.photos if known else ()), *new))
+        self._tables.write_entry(state, entry)
+        for ref, photo in zip(new, fresh, strict=True):
+            self._tables.write_photo(state, row, ref.row, photo)
+        self._tables.append_event(state, "enroll", person.id, len(fresh))
+
+    def _get(self, person_id: str) -> Entry:
+        entry = self._tables.find(person_id)
+        if entry is None:
+            raise GalleryError(self._explain_unknown(person_id))
+        return entry
+
+    def _explain_unknown(self, person_id: str) -> str:
+        entries = self._tables.read_entries(self._tables.read_state())
+        similar = difflib.get_close_matches(person_id, [entry.person.id for entry in entries])
+        hint = f"did you mean {' or '.join(similar)}? " if similar else ""
+        return (
+            f"there is no person {person_id!r} in gallery {self.path}: {hint}"
+            "fcr-edge gallery list shows everyone"
+        )
+
+    def _read(self, *, faces: bool = False) -> _Snapshot:
+        """Give the content as of now, reading it again only if it was changed since."""
+        with self._database.transaction(write=False):
+            state = self._tables.read_state()
+            if self._snapshot.generation != state.generation:
+                entries = self._tables.read_entries(state)
+                self._snapshot = _Snapshot(state.generation, entries)
+            if faces and self._snapshot.entries and self._snapshot.index is None:
+                self._snapshot.index = self._load_index(self._snapshot.entries)
+        return self._snapshot
+
+    def _load_index(self, entries: list[Entry]) -> Index:
+        photos = [photo for entry in entries for photo in _by_hash(entry)]
+        owners = np.repeat(np.arange(len(entries)), [len(entry.photos) for entry in entries])
+        return Index(Faces(to_unit(self._tables.read_vectors(photos)), owners))
+
+
+@dataclass(eq=False)
+class _Snapshot:
+    """A gallery's content in memory."""
+
+    generation: int
+    entries: list[Entry] = field(default_factory=list)
+    """By person id."""
+    index: Index | None = None
+    """None until the first search, and in an empty gallery."""
+
+    @functools.cached_property
+    def digest(self) -> bytes:
+        """SHA-256 over everyone, in order of id."""
+        content = hashlib.sha256()
+        for entry in self.entries:
+            photos = [[photo.sha256, photo.content] for photo in _by_hash(entry)]
+            content.update(to_json([vars(entry.person), photos]) + b"\n")
+        return content.digest()
+
+    def to_candidates(self, ranking: Ranking) -> list[Candidate]:
+        """Say who and which photo the ranked faces are."""
+        places = zip(ranking.owners, ranking.nth, ranking.similarities, strict=True)
+        candidates = []
+        for number, (owner, nth, similarity) in enumerate(places, start=1):
+            entry = self.entries[owner]
+            photo = _by_hash(entry)[nth]
+            candidates.append(Candidate(number, entry.person, similarity, photo.sha256))
+        return candidates
+
+
+def _by_hash(entry: Entry) -> list[PhotoRef]:
+    """Give a person's photos in an order that does not depend on when they were enrolled."""
+    return sorted(entry.photos, key=lambda photo: photo.sha256)
+
+
+def _lock(header: Header, key: Key | None) -> Cells:
+    """Lock a new gallery, if there is a key, and give its cells."""
+    if key is None:
+        return ClearCells(header.uuid)
+    gallery_key = new_gallery_key()
+    header.locks.append(wrap_key(gallery_key, key, header.bound))
+    return SealedCells(header.uuid, gallery_key)
+
+
+def _unlock(header: Header, key: Key | None, path: Path) -> Cells:
+    """Give the cells of a gallery. Raises GalleryError unless the key is the one it needs."""
+    if not header.locks:
+        if key is not None:
+            raise GalleryError(f"gallery {path} is not encrypted: open it without a key")
+        return ClearCells(header.uuid)
+    if key is None:
+        raise GalleryError(f"gallery {path} is encrypted: give --passphrase or --key-file")
+    with expecting("the lock", path):
+        for lock in header.locks:
+            gallery_key = unwrap_key(lock, key, header.bound)
+            if gallery_key is not None:
+                return SealedCells(header.uuid, gallery_key)
+        kinds = " or ".join(str(lock["kind"]).replace("-", " ") for lock in header.locks)
+    given = "passphrase" if isinstance(key, str) else "key file"
+    raise GalleryError(
+        f"this {given} does not open gallery {path}, which is locked with a {kinds}: give that one"
+    )
+
+
+def _explain_difference(enrolled: Person, given: Person) -> str:
+    before, after = vars(enrolled), vars(given)
+    changes = ", ".join(
+        f"{name} is {before[name]!r}, now given {after[name]!r}"
+        for name in before
+        if before[name] != after[name]
+    )
+    return (
+        f"person {given.id!r} is enrolled with other details ({changes}): give the enrolled ones, "
+        "another id, or replace them on purpose (replace=True)"
+    )

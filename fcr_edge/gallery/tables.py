@@ -1,0 +1,311 @@
+"""The rows of a gallery, written and read as what they mean, every cell sealed."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+
+from fcr_edge.errors import GalleryError
+from fcr_edge.gallery.database import RESTORE
+from fcr_edge.gallery.keys import ClearCells, DamagedCellError, Place
+from fcr_edge.gallery.records import Event, Person, Photo, check_unit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from jaxtyping import Float32
+
+    from fcr_edge.gallery.database import Database
+    from fcr_edge.gallery.keys import Cells
+
+_HEADER = Place("meta", 0, "header")
+_STATE = Place("meta", 0, "state")
+_ROSTER_MODULUS = 1 << 256
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is set when a gallery is made; readable without the key."""
+
+    uuid: str
+    fingerprint: str
+    dimension: int
+    locks: list[dict[str, Any]] = field(default_factory=list)
+    """The gallery's key, wrapped (see keys.wrap_key); empty in a gallery in clear."""
+
+    @property
+    def bound(self) -> bytes:
+        """What a lock is bound to: it does not open beside another gallery's data."""
+        return to_json([self.uuid, self.fingerprint, self.dimension])
+
+
+@dataclass
+class State:
+    """What every change changes, and what the rows must agree with."""
+
+    generation: int = 0
+    """Changes so far."""
+    next_row: int = 1
+    """Next row number; none is used twice, or an old cell would open in a new row."""
+    people: int = 0
+    photos: int = 0
+    roster: int = 0
+    """Sum of a hash of every person's row: a row taken away, added or put back shows."""
+    log_head: str = ""
+    """Hash of the last log entry, hexadecimal."""
+
+    def take_row(self) -> int:
+        """Give a row number that was never used."""
+        self.next_row += 1
+        return self.next_row - 1
+
+
+@dataclass(frozen=True)
+class PhotoRef:
+    """What a person's row says of a photo, and the photo's rows must agree with."""
+
+    row: int
+    sha256: str
+    """Of the source file."""
+    content: str
+    """Of details, thumbnail and embedding."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A person's row."""
+
+    row: int
+    person: Person
+    photos: tuple[PhotoRef, ...] = ()
+    """In the order of enrolment."""
+
+
+def to_json(value: object) -> bytes:
+    """Give the one JSON text of a value: sorted keys, ASCII, no blanks."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def write_header(database: Database, header: Header) -> None:
+    """Write the header of a new gallery."""
+    # In clear, as it must be read before there is a key; damage shows, and forging it
+    # keeps an encrypted gallery shut, for its lock is bound to it.
+    sealed = ClearCells("").seal(to_json(dataclasses.asdict(header)), _HEADER)
+    database.execute("INSERT INTO meta VALUES ('header', ?)", sealed)
+
+
+def read_header(database: Database) -> Header:
+    """Read the header. Raises GalleryError if it is damaged."""
+    rows = database.execute("SELECT value FROM meta WHERE key = 'header'")
+    with expecting("the header", database.path):
+        return Header(**json.loads(ClearCells("").unseal(rows[0][0], _HEADER)))
+
+
+@contextlib.contextmanager
+def expecting(what: str, path: Path) -> Iterator[None]:
+    """Turn what a damaged or forged cell does to its reader into GalleryError."""
+    try:
+        yield
+    except (DamagedCellError, LookupError, TypeError, ValueError) as err:
+        raise GalleryError(f"{what} of gallery {path} is damaged: {RESTORE}") from err
+
+
+def digest_photo(photo: Photo) -> str:
+    """Hash all of a photo's content with SHA-256."""
+    parts = [_describe(photo), photo.thumbnail, _vector_bytes(photo)]
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
+
+
+class Tables:
+    """Reads and writes rows inside the caller's transaction."""
+
+    def __init__(self, database: Database, cells: Cells, dimension: int) -> None:
+        self._database = database
+        self._cells = cells
+        self._dimension = dimension
+
+    def read_state(self) -> State:
+        """Read the state. Raises GalleryError if it is damaged."""
+        rows = self._database.execute("SELECT value FROM meta WHERE key = 'state'")
+        with self._expecting("the state"):
+            return State(**json.loads(self._cells.unseal(rows[0][0], _STATE)))
+
+    def write_state(self, state: State) -> None:
+        """Write the state."""
+        sealed = self._cells.seal(to_json(dataclasses.asdict(state)), _STATE)
+        self._database.execute("INSERT OR REPLACE INTO meta VALUES ('state', ?)", sealed)
+
+    def read_entries(self, state: State) -> list[Entry]:
+        """Read everyone, in order of id. Raises GalleryError unless all are there and sound."""
+        entries, roster = [], 0
+        for row, lookup, record in self._database.rows("SELECT id, lookup, record FROM person"):
+            entries.append(self._to_entry(cast("int", row), lookup, record))
+            roster += self._mark(cast("int", row), cast("bytes", record))
+        if len(entries) != state.people or roster % _ROSTER_MODULUS != state.roster:
+            raise GalleryError(
+                f"gallery {self._database.path} is damaged, people are missing: {RESTORE}"
+            )
+        return sorted(entries, key=lambda entry: entry.person.id)
+
+    def find(self, person_id: str) -> Entry | None:
+        """Read one person's row; None if there is none."""
+        lookup = self._lookup(person_id)
+        rows = self._database.execute("SELECT id, record FROM person WHERE lookup = ?", lookup)
+        return self._to_entry(cast("int", rows[0][0]), lookup, rows[0][1]) if rows else None
+
+    def write_entry(self, state: State, entry: Entry) -> None:
+        """Write a person's row, new or changed, and count it."""
+        self._strike(state, entry.row)
+        photos = [dataclasses.astuple(photo) for photo in entry.photos]
+        record = self._cells.seal(to_json([vars(entry.person), photos]), _record_of(entry.row))
+        self._database.execute(
+            "INSERT INTO person VALUES (?, ?, ?) "
+            "ON CONFLICT (id) DO UPDATE SET record = excluded.record",
+            entry.row,
+            self._lookup(entry.person.id),
+            record,
+        )
+        state.people += 1
+        state.roster = (state.roster + self._mark(entry.row, record)) % _ROSTER_MODULUS
+
+    def delete_entry(self, state: State, entry: Entry) -> None:
+        """Delete a person's row and the rows of all photos."""
+        for photo in entry.photos:
+            self._database.execute("DELETE FROM embedding WHERE photo = ?", photo.row)
+            self._database.execute("DELETE FROM photo WHERE id = ?", photo.row)
+        self._strike(state, entry.row)
+        self._database.execute("DELETE FROM person WHERE id = ?", entry.row)
+        state.photos -= len(entry.photos)
+
+    def write_photo(self, state: State, person_row: int, row: int, photo: Photo) -> None:
+        """Write the rows of a new photo."""
+        seal = self._cells.seal
+        details = seal(_describe(photo), Place("photo", row, "details"))
+        thumbnail = seal(photo.thumbnail, Place("photo", row, "thumbnail"))
+        vector = seal(_vector_bytes(photo), _vector_of(row))
+        self._database.execute(
+            "INSERT INTO photo VALUES (?, ?, ?, ?)", row, person_row, details, thumbnail
+        )
+        self._database.execute("INSERT INTO embedding VALUES (?, ?)", row, vector)
+        state.photos += 1
+
+    def read_photo(self, ref: PhotoRef) -> Photo:
+        """Read a photo. Raises GalleryError if it is missing or damaged."""
+        rows = self._database.execute(
+            "SELECT details, thumbnail, vector FROM photo JOIN embedding ON photo = id "
+            "WHERE id = ?",
+            ref.row,
+        )
+        with self._expecting("a photo"):
+            details, thumbnail, vector = rows[0]
+            return Photo(
+                **json.loads(self._cells.unseal(details, Place("photo", ref.row, "details"))),
+                thumbnail=self._cells.unseal(thumbnail, Place("photo", ref.row, "thumbnail")),
+                embedding=self._to_vector(ref.row, vector),
+            )
+
+    def read_vectors(self, refs: list[PhotoRef]) -> Float32[np.ndarray, "n d"]:
+        """Read the embeddings of all photos, in the order given.
+
+        Raises GalleryError unless the file holds exactly these, undamaged.
+        """
+        slots = {ref.row: slot for slot, ref in enumerate(refs)}
+        matrix = np.empty((len(refs), self._dimension), dtype=np.float32)
+        with self._expecting("an embedding"):
+            for row, vector in self._database.rows("SELECT photo, vector FROM embedding"):
+                number = cast("int", row)
+                matrix[slots.pop(number)] = self._to_vector(number, vector)
+            if slots:
+                raise LookupError
+        return matrix
+
+    def append_event(
+        self, state: State, action: Literal["enroll", "remove"], person_id: str, photos: int
+    ) -> None:
+        """Count a change and log it: each entry hashes the one before, the state the last."""
+        state.generation += 1
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        who = self._lookup(person_id).hex()
+        event = Event(state.generation, now, action, who, photos)
+        sealed = self._cells.seal(to_json(dataclasses.asdict(event)), _event_of(event.generation))
+        link = _link(bytes.fromhex(state.log_head), sealed)
+        state.log_head = link.hex()
+        self._database.execute("INSERT INTO log VALUES (?, ?, ?)", event.generation, sealed, link)
+
+    def read_events(self, state: State) -> list[Event]:
+        """Read the log, oldest first. Raises GalleryError if one was changed or is missing."""
+        events, link = [], b""
+        with self._expecting("the log"):
+            for row, sealed, hashed in self._database.rows("SELECT * FROM log ORDER BY id"):
+                plain = self._cells.unseal(sealed, _event_of(cast("int", row)))
+                link = _link(link, cast("bytes", sealed))
+                if link != hashed:
+                    raise DamagedCellError
+                events.append(Event(**json.loads(plain)))
+            if link.hex() != state.log_head:
+                raise DamagedCellError
+        return events
+
+    def _expecting(self, what: str) -> contextlib.AbstractContextManager[None]:
+        return expecting(what, self._database.path)
+
+    def _lookup(self, person_id: str) -> bytes:
+        return self._cells.fingerprint(b"person id " + person_id.encode("utf-8", "surrogatepass"))
+
+    def _mark(self, row: int, record: bytes) -> int:
+        return int.from_bytes(self._cells.fingerprint(b"roster %d " % row + record), "big")
+
+    def _strike(self, state: State, row: int) -> None:
+        """Take a person's row, if there is one, off the roster."""
+        for (record,) in self._database.execute("SELECT record FROM person WHERE id = ?", row):
+            state.people -= 1
+            state.roster = (
+                state.roster - self._mark(row, cast("bytes", record))
+            ) % _ROSTER_MODULUS
+
+    def _to_entry(self, row: int, lookup: object, record: object) -> Entry:
+        with self._expecting("a person"):
+            person, photos = json.loads(self._cells.unseal(record, _record_of(row)))
+            entry = Entry(row, Person(**person), tuple(PhotoRef(*photo) for photo in photos))
+            if lookup != self._lookup(entry.person.id):
+                raise DamagedCellError
+        return entry
+
+    def _to_vector(self, row: int, sealed: object) -> Float32[np.ndarray, " d"]:
+        plain = self._cells.unseal(sealed, _vector_of(row))
+        vector = np.frombuffer(plain, dtype="<f4").astype(np.float32)
+        check_unit(vector, self._dimension, f"embedding {row} of gallery {self._database.path}")
+        return vector
+
+
+def _record_of(row: int) -> Place:
+    return Place("person", row, "record")
+
+
+def _vector_of(row: int) -> Place:
+    return Place("embedding", row, "vector")
+
+
+def _event_of(row: int) -> Place:
+    return Place("log", row, "event")
+
+
+def _describe(photo: Photo) -> bytes:
+    names = ("sha256", "file_name", "view", "quality")
+    return to_json({name: getattr(photo, name) for name in names})
+
+
+def _vector_bytes(photo: Photo) -> bytes:
+    return photo.embedding.astype("<f4").tobytes()
+
+
+def _link(previous: bytes, sealed: bytes) -> bytes:
+    return hashlib.sha256(previous + sealed).digest()
