@@ -1,0 +1,226 @@
+"""Film to candidates: soft tissue, translation, embedding and search, timed and repeatable."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fcr_edge import film, imaging, soft_tissue
+from fcr_edge.bundle import Bundle
+from fcr_edge.errors import BundleError
+from fcr_edge.sessions import open_session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from jaxtyping import Float32, UInt8
+
+    from fcr_edge.bundle import Role
+    from fcr_edge.gallery import Gallery, SearchResult
+    from fcr_edge.gallery.records import Mode
+    from fcr_edge.sessions import Device, Session, SessionInfo
+
+STAGES = ("film", "soft_tissue", "translator", "embedder", "search")
+"""The steps from an X-ray file to candidates, in order; timings bear these names."""
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """A face made from an X-ray, and the pictures on the way to it."""
+
+    xray: Path
+    xray_sha256: str
+    """SHA-256 of the file as given, 64 hexadecimal digits."""
+    film: UInt8[np.ndarray, "s s 1"]
+    """The standard film."""
+    skull: UInt8[np.ndarray, "s s 1"]
+    """The film after the bundle's soft-tissue recipe."""
+    face: UInt8[np.ndarray, "h w 3"]
+    """The generated face: the very pixels that are embedded."""
+    timings_ms: dict[str, float] = field(compare=False)
+    """Stage -> milliseconds, in the order of STAGES, for the stages that ran."""
+
+
+@dataclass(frozen=True)
+class IdentifyResult:
+    """Ranked candidates for one X-ray: a lead for an examiner, never an identification."""
+
+    reconstruction: Reconstruction
+    search: SearchResult
+    """The candidates, best first, and how they were found."""
+    gallery_digest: str
+    bundle_name: str
+    bundle_sha256: str
+    device: SessionInfo
+    refusals: tuple[str, ...]
+    """Why "auto" could not have the devices it would have preferred."""
+    warnings: tuple[str, ...]
+
+    @property
+    def timings_ms(self) -> dict[str, float]:
+        """Stage -> milliseconds, in the order of STAGES."""
+        return self.reconstruction.timings_ms
+
+
+class Identifier:
+    """A bundle made ready on a device: a context manager that takes films and photographs.
+
+        with Identifier(Bundle.load(folder)) as identifier, Gallery.open(path) as gallery:
+            result = identifier.identify(xray, gallery)
+
+    Args:
+        bundle: The verified bundle.
+        device: What shall run its networks; "auto" takes the first of trt, cuda and cpu.
+
+    Raises DeviceError where the device cannot be had.
+    """
+
+    def __init__(self, bundle: Bundle, device: Device = "auto") -> None:
+        self.bundle = bundle
+        with ExitStack() as stack:
+            self._translator = stack.enter_context(_open(bundle, "translator", device))
+            self._embedder = stack.enter_context(_open(bundle, "embedder", device))
+            self._open_sessions = stack.pop_all()
+
+    def __enter__(self) -> Identifier:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the device; closing twice is harmless."""
+        self._open_sessions.close()
+
+    @property
+    def device(self) -> SessionInfo:
+        """What runs the networks."""
+        return self._translator.describe()
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """Why "auto" could not have the devices it would have preferred, a sentence for each."""
+        return self._translator.refusals
+
+    def identify(
+        self, xray: Path, gallery: Gallery, k: int = 10, mode: Mode = "auto"
+    ) -> IdentifyResult:
+        """Rank the people of the gallery by similarity to the face made from the X-ray.
+
+        Args:
+            xray: A film of one skull, bright bone on black, facing the front or the right.
+            gallery: People enrolled with this bundle's embedder.
+            k: Candidates wanted, 1 or more; a smaller gallery gives fewer.
+            mode: How to search; "auto" is exact up to a measured size.
+
+        Raises ImageError, FilmError, and GalleryError for another embedder or an empty gallery.
+        """
+        gallery.require(self.bundle.fingerprint)
+        made = self.reconstruct(xray)
+        with _timed(made.timings_ms, "embedder"):
+            probe = self.embed([made.face])[0]
+        with _timed(made.timings_ms, "search"):
+            found = gallery.search(probe, k, mode)
+        return IdentifyResult(
+            reconstruction=made,
+            search=found,
+            gallery_digest=gallery.digest,
+            bundle_name=self.bundle.manifest.name,
+            bundle_sha256=self.bundle.sha256,
+            device=self.device,
+            refusals=self.refusals,
+            warnings=tuple(self._warnings(gallery)),
+        )
+
+    def reconstruct(self, xray: Path) -> Reconstruction:
+        """Turn an X-ray into a face. Raises ImageError and FilmError."""
+        timings: dict[str, float] = {}
+        with _timed(timings, "film"):
+            data = imaging.read_file(xray)
+            standard = film.decode_film(data, str(xray))
+        with _timed(timings, "soft_tissue"):
+            skull = soft_tissue.remove(standard, self.bundle.manifest.soft_tissue)
+        with _timed(timings, "translator"):
+            face = self.translate(skull)
+        digest = hashlib.sha256(data).hexdigest()
+        return Reconstruction(xray, digest, standard, skull, face, timings)
+
+    def translate(self, skull: UInt8[np.ndarray, "s s 1"]) -> UInt8[np.ndarray, "h w 3"]:
+        """Translate a skull into a face of the size that the bundle makes."""
+        entry = self.bundle.manifest.translator
+        tensor = self._translator.run(imaging.to_tensor(skull, entry.input))
+        return imaging.to_picture(tensor[0], entry.output)
+
+    def embed(self, faces: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Float32[np.ndarray, "n d"]:
+        """Embed faces, photographed or generated, as unit vectors, one row a face."""
+        entry = self.bundle.manifest.embedder
+        # One at a time: a batch of another size may round differently, and the same photo must
+        # give the same bytes whoever is enrolled beside it.
+        rows = [self._embedder.run(imaging.to_tensor(face, entry.input)) for face in faces]
+        return np.concatenate(rows)
+
+    def _warnings(self, gallery: Gallery) -> Iterator[str]:
+        if not gallery.encrypted:
+            yield "the gallery is not encrypted: its faces and names can be read by anyone"
+        if self.bundle.manifest.name == DEMO_NAME:
+            yield (
+                "the demo bundle has seen only simulated people:"
+                " its candidates for a real film mean nothing"
+            )
+
+
+DEMO_NAME = "demo"
+"""The name of the bundle that comes with the package."""
+
+
+def demo_folder() -> Path:
+    """Find what comes with the package: bundle/, people.csv, photos/ and xrays/."""
+    return Path(__file__).parent / "demo"
+
+
+def find_bundle(fingerprint: str, gallery: Path) -> Bundle:
+    """Find the bundle that a gallery was enrolled with, by its embedder's fingerprint.
+
+    Looks at the folders beside the gallery, then in the user's data folder, then at the packaged
+    demo bundle. Raises BundleError where none of them fits.
+    """
+    for folder in _bundle_folders(gallery):
+        if folder.joinpath("manifest.json").is_file():
+            bundle = Bundle.load(folder)
+            if bundle.fingerprint == fingerprint:
+                return bundle
+    raise BundleError(
+        f"no bundle with the embedder {fingerprint[:12]}, which {gallery} was enrolled with, lies"
+        f" beside it or in {user_bundles()}: name one with --bundle"
+    )
+
+
+def user_bundles() -> Path:
+    """Name the user's folder of bundles."""
+    import platformdirs
+
+    return platformdirs.user_data_path("fcr") / "bundles"
+
+
+def _bundle_folders(gallery: Path) -> Iterator[Path]:
+    for parent in (gallery.resolve().parent, user_bundles()):
+        if parent.is_dir():
+            yield from sorted(path for path in parent.iterdir() if path.is_dir())
+    yield demo_folder() / "bundle"
+
+
+def _open(bundle: Bundle, role: Role, device: Device) -> Session:
+    return open_session(bundle.model_bytes(role), device)
+
+
+@contextmanager
+def _timed(timings_ms: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    timings_ms[stage] = (time.perf_counter() - start) * 1000
