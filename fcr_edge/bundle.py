@@ -122,10 +122,7 @@ class BundleFile:
             _FILE_NAME.fullmatch(self.path) is not None and self.path != MANIFEST_NAME,
             f"{self.path!r} cannot be the name of a file in a bundle",
         )
-        _require(
-            _SHA256.fullmatch(self.sha256) is not None,
-            f"{self.path} has the SHA-256 {self.sha256!r}, not 64 hexadecimal digits",
-        )
+        _check_sha256(self.path, self.sha256)
         _require(
             1 <= self.size <= MAX_FILE_BYTES,
             f"{self.path} has a size of {self.size} bytes, not 1 to {MAX_FILE_BYTES}",
@@ -188,6 +185,8 @@ class ModelEntry:
     """Trained numbers in the network."""
     steps: int
     """Optimiser steps it was trained for."""
+    checkpoint_sha256: str
+    """SHA-256 of the checkpoint that it was exported from, 64 hexadecimal digits."""
     training_data: Mapping[str, Scalar]
     """What the checkpoint records of its training data, e.g. generator, people, seed."""
     weights_licence: str
@@ -203,6 +202,7 @@ class ModelEntry:
     """PyTorch against ONNX Runtime, measured when the bundle was made."""
 
     def __post_init__(self) -> None:
+        _check_sha256("the checkpoint", self.checkpoint_sha256)
         precisions = [file.precision for file in self.files]
         _require(
             "fp32" in precisions and len(set(precisions)) == len(precisions),
@@ -408,7 +408,7 @@ def write_bundle(
     contents = {**models, CARD_NAME: card.encode()}
     manifest = _seal(description, describe_file(CARD_NAME, contents[CARD_NAME]))
     _check_contents(manifest, contents)
-    _check_replaceable(folder)
+    check_replaceable(folder)
     contents[MANIFEST_NAME] = manifest.to_json()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -419,6 +419,22 @@ def write_bundle(
             "choose a folder that you may write to"
         ) from error
     return manifest
+
+
+def check_replaceable(folder: Path) -> None:
+    """Check that write_bundle may write there: nothing, an empty folder or a whole bundle.
+
+    Raises BundleError.
+    """
+    if not os.path.lexists(folder) or _is_empty_folder(folder):
+        return
+    try:
+        Bundle.load(folder)
+    except BundleError as error:
+        raise BundleError(
+            f"{folder} exists and is not a whole bundle, so it was left alone ({error}): "
+            "remove it yourself, or choose another folder"
+        ) from error
 
 
 def _seal(description: Description, card: BundleFile) -> Manifest:
@@ -441,18 +457,6 @@ def _check_contents(manifest: Manifest, contents: Mapping[str, bytes]) -> None:
     )
     for file in manifest.files:
         _check_bytes(file, contents[file.path])
-
-
-def _check_replaceable(folder: Path) -> None:
-    if not os.path.lexists(folder) or _is_empty_folder(folder):
-        return
-    try:
-        Bundle.load(folder)
-    except BundleError as error:
-        raise BundleError(
-            f"{folder} exists and is not a whole bundle, so it was left alone ({error}): "
-            "remove it yourself, or choose another folder"
-        ) from error
 
 
 def _is_empty_folder(folder: Path) -> bool:
@@ -550,6 +554,13 @@ def _read_regular(path: Path, most: int) -> bytes:
             f"{path} cannot be read: {error.strerror or error}: "
             "name a folder that fcr-train export has made"
         ) from error
+
+
+def _check_sha256(what: str, digits: str) -> None:
+    _require(
+        _SHA256.fullmatch(digits) is not None,
+        f"{what} has the SHA-256 {digits[:80]!r}, not 64 hexadecimal digits",
+    )
 
 
 def _check_created(created: str) -> None:

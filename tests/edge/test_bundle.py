@@ -48,6 +48,7 @@ def describe() -> Description:
         "preset": "tiny",
         "parameters": 7,
         "steps": 20,
+        "checkpoint_sha256": "c" * 64,
         "training_data": {"generator": "fcr-simulate", "people": 20, "simulated": True},
         "weights_licence": "Apache-2.0",
         "opset": 18,
@@ -240,6 +241,11 @@ def test_what_is_no_bundle_is_refused(tmp_path, make):
         ),
         pytest.param(
             lambda m: m["embedder"]["files"][0].update(sha256="0" * 63), "SHA-256", id="short hash"
+        ),
+        pytest.param(
+            lambda m: m["embedder"].update(checkpoint_sha256="C" * 64),
+            "the checkpoint has the SHA-256",
+            id="checkpoint",
         ),
         pytest.param(
             lambda m: m["embedder"]["files"][0].update(size=2**40), "size of", id="huge size"
