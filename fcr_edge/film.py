@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fcr_edge import imaging
+from fcr_edge import dicom, imaging
 from fcr_edge.errors import FilmError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from jaxtyping import UInt8
 
 STANDARD_SIZE = 256
@@ -26,12 +24,19 @@ MAX_FRAME = 0.05
 """Widest white frame that is cut off, as a share of the side."""
 
 
-def read_film(path: Path, size: int = STANDARD_SIZE) -> UInt8[np.ndarray, "s s 1"]:
-    """Read an X-ray file as a standard film. Raises ImageError and FilmError."""
+def decode_film(data: bytes, name: str) -> UInt8[np.ndarray, "s s 1"]:
+    """Turn the bytes of an X-ray file into a standard film; `name` stands for it in messages.
+
+    Raises ImageError and FilmError.
+    """
     try:
-        return standardise(imaging.read_picture(path), size)
+        return standardise(_decode(data, name))
     except FilmError as err:
-        raise FilmError(f"{path}: {err}") from err
+        raise FilmError(f"{name}: {err}") from err
+
+
+def _decode(data: bytes, name: str) -> imaging.RawPicture:
+    return (dicom.decode if dicom.is_dicom(data) else imaging.decode_picture)(data, name)
 
 
 def standardise(

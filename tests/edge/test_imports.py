@@ -18,7 +18,17 @@ NEVER = ("torch", "torchvision", "onnx", "onnxscript", "fcr_train", "export")
 LATE = ("onnxruntime", "hnswlib", "pydicom", "tensorrt", "cryptography")
 USES_PIXELS = {
     f"fcr_edge.{name}"
-    for name in ("imaging", "film", "soft_tissue", "photo", "enroll", "identify", "report", "demo")
+    for name in (
+        "imaging",
+        "film",
+        "dicom",
+        "soft_tissue",
+        "photo",
+        "enroll",
+        "identify",
+        "report",
+        "demo",
+    )
 } | {"fcr_edge.doctor"}
 
 
