@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import sys
 import types
@@ -272,8 +273,9 @@ def parse(kind: type[Config], table: Mapping[str, Any], prefix: str = "") -> Con
 
 
 def to_table(config: TranslatorConfig | EmbedderConfig) -> dict[str, Any]:
-    """Return the configuration as a table of plain values, which `parse` reads back."""
-    return dataclasses.asdict(config)
+    """Return the configuration as a table of JSON values, which `parse` reads back."""
+    table: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return table
 
 
 def _is_required(key_field: dataclasses.Field[Any]) -> bool:
