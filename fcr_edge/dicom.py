@@ -83,4 +83,5 @@ def _apply_luts(dataset: Dataset) -> Float64[np.ndarray, "h w"]:
 def _spread(shown: Float64[np.ndarray, "h w"]) -> UInt16[np.ndarray, "h w"]:
     low, high = shown.min(), shown.max()
     unit: Float64[np.ndarray, "h w"] = (shown - low) / max(high - low, 1e-9)
-    return np.rint(unit * 65535).astype(np.uint16)
+    levels: UInt16[np.ndarray, "h w"] = np.rint(unit * 65535).astype(np.uint16)
+    return levels
