@@ -176,9 +176,9 @@ class ModelEntry:
     """What the manifest says of one network, whatever its role."""
 
     architecture: str
-    """The network, e.g. "resnet" or "densenet121"."""
+    """The network's class, e.g. "ResnetGenerator" or "DenseNet121"."""
     method: str
-    """How it was trained, e.g. "fastcut" or "arcface"."""
+    """What the workshop calls it, e.g. "fastcut" or "densenet121"."""
     preset: str
     """The configuration it was trained with, e.g. "paper" or "small"."""
     parameters: int

@@ -1,0 +1,217 @@
+"""Two checkpoints go in, a bundle comes out: exported, checked, compared with PyTorch."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+import numpy
+import onnx
+import onnxruntime
+import onnxscript
+import torch
+
+import fcr_edge
+from export.card import INTENDED_USE, render_card
+from export.parity import (
+    compare_embedder,
+    compare_translator,
+    draw_faces,
+    read_skulls,
+)
+from export.to_onnx import IR_VERSION, OPSET, to_onnx
+from fcr_edge.bundle import (
+    Description,
+    EmbedderEntry,
+    EmbeddingSpec,
+    TensorSpec,
+    TranslatorEntry,
+    check_replaceable,
+    describe_model,
+    write_bundle,
+)
+from fcr_edge.errors import BundleError, DataError
+from fcr_train.data import read_dataset
+from fcr_train.embedders import load_embedder
+from fcr_train.translators import load_generator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from torch import nn
+
+    from export.parity import Parity
+    from export.to_onnx import Weights
+    from fcr_edge.bundle import Manifest, Role, Scalar
+    from fcr_train.checkpoint import Checkpoint
+
+logger = logging.getLogger(__name__)
+
+TRANSLATOR_FILE = "translator.onnx"
+EMBEDDER_FILE = "embedder.onnx"
+
+UNSTATED_LICENCE = "NOASSERTION"
+"""What SPDX writes where nobody has said anything."""
+
+PARITY_FILMS = 8
+"""Films that choose_films takes: both views of several people, a few seconds of work."""
+
+FILM_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm")
+
+STEPS = 5
+"""What build_bundle counts: films read, then export and parity of either network."""
+
+
+def build_bundle(
+    translator: Path,
+    embedder: Path,
+    films: Sequence[Path],
+    out: Path,
+    name: str = "fcr",
+    *,
+    weights: Weights = "single",
+    licence: str = UNSTATED_LICENCE,
+    progress: Callable[[int, int], None] | None = None,
+) -> Manifest:
+    """Export a translator and an embedder into a bundle; whatever fails, nothing is written.
+
+    Args:
+        translator: Checkpoint of a translator.
+        embedder: Checkpoint of an embedder.
+        films: Real or simulated X-rays, three or more, on which PyTorch and ONNX are compared; the
+            embedder is compared on the faces drawn from them.
+        out: Folder of the bundle: new, empty or a bundle, which is replaced.
+        name: Short name of the bundle.
+        weights: How large weights are stored; see to_onnx.
+        licence: SPDX identifier of the licence of the weights.
+        progress: Called with (steps done, STEPS).
+
+    Raises:
+        DataError: A checkpoint is missing, damaged or of the other kind.
+        ImageError, FilmError: A film cannot be used.
+        BundleError: A graph breaks the contract, parity fails, or `out` cannot be written.
+    """
+    tell = progress or (lambda done, total: None)
+    check_replaceable(out)
+    generator, drawn = load_generator(translator)
+    network, embedded = load_embedder(embedder)
+    recipe, skull, face = _translator_contract(drawn)
+    portrait, embedding = _embedder_contract(network, embedded)
+    skulls = read_skulls(films, recipe, skull)
+    tell(1, STEPS)
+
+    translator_onnx = to_onnx(generator, skull, face, weights)
+    tell(2, STEPS)
+    face_parity = compare_translator(generator, translator_onnx, skulls, weights)
+    _insist(face_parity, "translator")
+    tell(3, STEPS)
+    embedder_onnx = to_onnx(network, portrait, embedding, weights)
+    tell(4, STEPS)
+    faces = draw_faces(translator_onnx, skulls, face, portrait)
+    embedding_parity = compare_embedder(network, embedder_onnx, faces, weights)
+    _insist(embedding_parity, "embedder")
+
+    description = Description(
+        name=name,
+        created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        intended_use=INTENDED_USE,
+        versions=_versions(),
+        soft_tissue=recipe,
+        translator=TranslatorEntry(
+            **_describe_training(translator, generator, drawn, licence),
+            files=(describe_model(TRANSLATOR_FILE, translator_onnx, weights),),
+            input=skull,
+            output=face,
+            parity=face_parity.rows,
+        ),
+        embedder=EmbedderEntry(
+            **_describe_training(embedder, network, embedded, licence),
+            files=(describe_model(EMBEDDER_FILE, embedder_onnx, weights),),
+            input=portrait,
+            output=embedding,
+            parity=embedding_parity.rows,
+        ),
+    )
+    models = {TRANSLATOR_FILE: translator_onnx, EMBEDDER_FILE: embedder_onnx}
+    manifest = write_bundle(out, description, render_card(description), models)
+    tell(STEPS, STEPS)
+    return manifest
+
+
+def choose_films(folder: Path) -> list[Path]:
+    """Choose up to PARITY_FILMS X-rays, evenly spread, from a dataset or a folder of pictures.
+
+    Raises DataError if there are none.
+    """
+    if (folder / "dataset.json").is_file():
+        films = [row.path for row in read_dataset(folder).pictures if row.kind == "xray"]
+    elif folder.is_dir():
+        films = sorted(path for path in folder.iterdir() if path.suffix.lower() in FILM_SUFFIXES)
+    else:
+        raise DataError(f"there is no folder {folder}: name a dataset, or a folder of X-rays")
+    if not films:
+        raise DataError(f"{folder} holds no X-rays: name a dataset, or a folder of pictures")
+    count = min(PARITY_FILMS, len(films))
+    return [films[index * len(films) // count] for index in range(count)]
+
+
+def _translator_contract(checkpoint: Checkpoint) -> tuple[str, TensorSpec, TensorSpec]:
+    size = int(checkpoint.config["size"])
+    skull = TensorSpec("skull", channels=1, height=size, width=size, low=-1, high=1)
+    face = TensorSpec("face", channels=3, height=size, width=size, low=-1, high=1)
+    return str(checkpoint.config["soft_tissue"]), skull, face
+
+
+def _embedder_contract(
+    network: nn.Module, checkpoint: Checkpoint
+) -> tuple[TensorSpec, EmbeddingSpec]:
+    size = int(checkpoint.config["size"])
+    with torch.inference_mode():
+        dimension = network(torch.zeros(1, 3, size, size)).shape[1]
+    portrait = TensorSpec("face", channels=3, height=size, width=size, low=0, high=1)
+    return portrait, EmbeddingSpec("embedding", dimension)
+
+
+def _insist(parity: Parity, role: Role) -> None:
+    if not parity:
+        raise BundleError(
+            f"the exported {role} does not compute what the trained one does ({parity}): nothing "
+            "was written; install the versions in constraints.txt, or report these figures"
+        )
+    logger.info("%s: %s", role, parity)
+
+
+def _describe_training(
+    path: Path, network: nn.Module, checkpoint: Checkpoint, licence: str
+) -> dict[str, Any]:
+    return {
+        "architecture": type(network).__name__,
+        "method": checkpoint.model,
+        "preset": checkpoint.preset,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "steps": checkpoint.step,
+        "checkpoint_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "training_data": _flatten(checkpoint.data),
+        "weights_licence": licence,
+        "opset": OPSET,
+        "ir_version": IR_VERSION,
+    }
+
+
+def _flatten(data: Mapping[str, Any]) -> dict[str, Scalar]:
+    """Keep plain facts, and of a list its length: a bundle carries no names of people."""
+    return {
+        key: len(value) if isinstance(value, list) else value
+        for key, value in data.items()
+        if isinstance(value, (str, int, float, bool, list))
+    }
+
+
+def _versions() -> dict[str, str]:
+    modules = (numpy, onnx, onnxruntime, onnxscript, torch)
+    versions = {module.__name__: str(module.__version__) for module in modules}
+    return {"fcr": fcr_edge.__version__, **versions}

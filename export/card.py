@@ -1,0 +1,84 @@
+"""The model card: a bundle's description in words, for the people who decide on its use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from fcr_edge.bundle import Description, ModelEntry, ParityRow, Scalar
+
+INTENDED_USE = (
+    "Research, and support of qualified examiners: from the radiograph of an unidentified skull, "
+    "generate a face and rank a gallery of missing persons by similarity to it."
+)
+
+LIMITS = """\
+- A ranked list is an investigative lead for a qualified examiner. It is never an identification,
+  and a high rank or similarity is no probability of identity.
+- The face is generated. It is one face that fits what the network learned, not a likeness, and
+  its skin, hair, eyes and age are not in the skull.
+- Networks trained on simulated people measure the method. They say nothing about accuracy on real
+  people, and nothing may be concluded from their candidates for a real film.
+- People unlike those in the training data, by ancestry, age, sex or injury, may fare worse; how
+  much worse has to be measured before use.
+- Parity, below, says that the exported networks compute what the trained ones do. It is not a
+  measure of how well they do it."""
+
+
+def render_card(description: Description) -> str:
+    """Write the model card as Markdown."""
+    return "\n".join(_lines(description)) + "\n"
+
+
+def _lines(description: Description) -> Iterator[str]:
+    yield f"# Model card: {description.name}"
+    yield ""
+    yield (
+        "An FCR bundle: a translator that draws a face from the radiograph of a skull, and an "
+        "embedder that compares faces. Made from its manifest, which is the authority."
+    )
+    yield ""
+    yield f"- Made: {description.created}, with {_join(description.versions)}"
+    yield f"- Soft-tissue recipe: {description.soft_tissue}"
+    yield f"- Fingerprint of the embedder: `{description.fingerprint}`"
+    yield from ("", "## Intended use", "", description.intended_use)
+    yield from ("", "## Limits", "", LIMITS)
+    for role, entry in description.models.items():
+        yield from ("", f"## The {role}", "", *_describe_model(entry))
+
+
+def _describe_model(entry: ModelEntry) -> Iterator[str]:
+    yield f"- Network: {entry.architecture}, {entry.parameters:,} parameters"
+    yield f"- Trained as {entry.method}, preset {entry.preset}, {entry.steps:,} steps"
+    yield f"- Training data: {_join(entry.training_data) or 'not recorded'}"
+    yield f"- Checkpoint: SHA-256 `{entry.checkpoint_sha256}`"
+    yield f"- Licence of the weights: {entry.weights_licence}"
+    picture = entry.input
+    yield (
+        f"- Input: {picture.channels} x {picture.height} x {picture.width}, "
+        f"{picture.low:g} to {picture.high:g}"
+    )
+    for file in entry.files:
+        yield (
+            f"- File: `{file.path}`, {file.size:,} bytes, computes in {file.precision}, "
+            f"{file.weights} weights, SHA-256 `{file.sha256}`"
+        )
+    yield from ("", "| parity of | with | measure | value | limit | pictures |")
+    yield "|---|---|---|---|---|---|"
+    for row in entry.parity:
+        yield _describe_row(row)
+
+
+def _describe_row(row: ParityRow) -> str:
+    limit = "none" if row.limit is None else f"{row.limit:g}"
+    measure = row.measure.replace("_", " ")
+    return (
+        f"| {row.candidate} | {row.reference} | {measure} | {row.value:.9g} | {limit} "
+        f"| {row.pictures}, in batches of {' and '.join(map(str, row.batches))} |"
+    )
+
+
+def _join(facts: Mapping[str, Scalar]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in facts.items())

@@ -1,0 +1,178 @@
+"""Parity: PyTorch and ONNX Runtime run the same network on the same real films, and must agree."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+
+from export.to_onnx import round_weights
+from fcr_edge import imaging, soft_tissue
+from fcr_edge.bundle import ParityRow
+from fcr_edge.errors import BundleError, FilmError
+from fcr_edge.film import decode_film
+from fcr_edge.sessions import open_session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from jaxtyping import Float32, Float64
+    from torch import nn
+
+    from export.to_onnx import Weights
+    from fcr_edge.bundle import TensorSpec
+
+    Pictures = Float32[np.ndarray, "n c h w"]
+    Outputs = Float32[np.ndarray, "n ..."]
+    Measure = Literal["max_abs_difference", "min_cosine"]
+
+MAX_FACE_DIFFERENCE = 1e-4
+"""A face lies in [-1, 1] and is shown in 256 levels, so this is a seventy-eighth of one level."""
+MIN_EMBEDDING_COSINE = 0.99999
+"""Galleries print similarities to four digits."""
+BATCHES = (1, 3)
+"""1 is what the field runs; 3 is neither that nor the 2 that the export was traced with."""
+MIN_FILMS = 3
+"""Fewer films do not fill the larger batch with different pictures."""
+MIN_SPREAD = 4.0
+"""Least standard deviation of a skull [grey levels]: instance normalisation of a blank picture
+divides by almost nothing, and so compares rounding errors."""
+MAX_LENGTH_ERROR = 1e-5
+"""How far from 1 the length of an embedding may be."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What a comparison found, with the limits it was held to. True if every limit was kept."""
+
+    rows: tuple[ParityRow, ...]
+
+    def __bool__(self) -> bool:
+        return all(row.passed for row in self.rows)
+
+    def __str__(self) -> str:
+        return "; ".join(map(_describe, self.rows))
+
+
+def read_skulls(films: Sequence[Path], recipe: str, source: TensorSpec) -> Pictures:
+    """Turn film files into the translator's input, exactly as the field does.
+
+    Raises ImageError and FilmError, also for fewer than MIN_FILMS films and for a blank one.
+    """
+    if len(films) < MIN_FILMS:
+        raise FilmError(f"{len(films)} films are too few for parity: give {MIN_FILMS} or more")
+    return np.concatenate([_read_skull(path, recipe, source) for path in films])
+
+
+def draw_faces(model: bytes, skulls: Pictures, drawn: TensorSpec, source: TensorSpec) -> Pictures:
+    """Translate skulls by the exported translator into the embedder's input, as the field does.
+
+    Args:
+        model: The translator's ONNX file.
+        skulls: Its input.
+        drawn: What the translator gives.
+        source: What the embedder takes.
+    """
+    with open_session(model, "cpu") as session:
+        faces = [session.run(skull[None])[0] for skull in skulls]
+    pictures = [imaging.to_picture(face, drawn) for face in faces]
+    return np.concatenate([imaging.to_tensor(picture, source) for picture in pictures])
+
+
+def compare_translator(
+    network: nn.Module, model: bytes, skulls: Pictures, weights: Weights
+) -> Parity:
+    """Compare the faces of a generator and of its ONNX file by their largest difference."""
+    return _compare(network, model, skulls, weights, "max_abs_difference", MAX_FACE_DIFFERENCE)
+
+
+def compare_embedder(
+    network: nn.Module, model: bytes, faces: Pictures, weights: Weights
+) -> Parity:
+    """Compare the embeddings of an embedder and of its ONNX file by their least cosine.
+
+    Raises BundleError if an embedding is not of length 1.
+    """
+    return _compare(network, model, faces, weights, "min_cosine", MIN_EMBEDDING_COSINE)
+
+
+def _compare(
+    network: nn.Module,
+    model: bytes,
+    pictures: Pictures,
+    weights: Weights,
+    measure: Measure,
+    limit: float,
+) -> Parity:
+    """Hold ONNX against PyTorch with the same weights; beside it, say what rounding them did."""
+    with open_session(model, "cpu") as session:
+        outputs = [_run(session.run, pictures, size) for size in BATCHES]
+        info = session.describe()
+
+    def row(reference: str, network: nn.Module, limit: float | None) -> ParityRow:
+        return ParityRow(
+            reference=f"PyTorch {torch.__version__}, {reference}",
+            candidate=f"{info.runtime}, {info.provider}, {weights} weights",
+            measure=measure,
+            value=_measure(measure, network, pictures, outputs),
+            limit=limit,
+            pictures=len(pictures),
+            batches=BATCHES,
+        )
+
+    if weights == "single":
+        return Parity((row("single weights", network, limit),))
+    rounded = copy.deepcopy(network)
+    round_weights(rounded)
+    return Parity((row("rounded weights", rounded, limit), row("single weights", network, None)))
+
+
+def _measure(
+    measure: Measure, network: nn.Module, pictures: Pictures, outputs: Sequence[Outputs]
+) -> float:
+    """Return the worst value over the batch sizes; not a number stays so, and fails."""
+    references = [_run(_torch_runner(network), pictures, size) for size in BATCHES]
+    pairs = list(zip(references, outputs, strict=True))
+    if measure == "max_abs_difference":
+        return float(np.max([np.abs(one - other).max() for one, other in pairs]))
+    return float(np.min([_cosines(one, other).min() for one, other in pairs]))
+
+
+def _cosines(one: Outputs, other: Outputs) -> Float64[np.ndarray, " n"]:
+    # In 64 bits: in 32, the rounding of the sum is as large as what is looked for.
+    one, other = one.astype(np.float64), other.astype(np.float64)
+    lengths = np.linalg.norm(one, axis=1), np.linalg.norm(other, axis=1)
+    error = np.abs(np.subtract(lengths, 1)).max()
+    if not error <= MAX_LENGTH_ERROR:
+        raise BundleError(f"an embedding's length is {error:.2g} off 1: train the embedder again")
+    cosines: Float64[np.ndarray, " n"] = (one * other).sum(axis=1) / (lengths[0] * lengths[1])
+    return cosines
+
+
+def _run(run: Callable[[Pictures], Outputs], pictures: Pictures, size: int) -> Outputs:
+    return np.concatenate([run(pictures[at : at + size]) for at in range(0, len(pictures), size)])
+
+
+def _torch_runner(network: nn.Module) -> Callable[[Pictures], Outputs]:
+    def run(batch: Pictures) -> Outputs:
+        with torch.inference_mode():
+            output: Outputs = network(torch.from_numpy(batch)).numpy()
+        return output
+
+    return run
+
+
+def _read_skull(path: Path, recipe: str, source: TensorSpec) -> Pictures:
+    skull = soft_tissue.remove(decode_film(imaging.read_file(path), str(path)), recipe)
+    if skull.std() < MIN_SPREAD:
+        raise FilmError(f"{path} is blank once its soft tissue is removed: give another film")
+    return imaging.to_tensor(skull, source)
+
+
+def _describe(row: ParityRow) -> str:
+    demanded = "for information" if row.limit is None else f"limit {row.limit:g}"
+    return f"{row.measure} {row.value:.9g} ({demanded}) of {row.candidate} to {row.reference}"
