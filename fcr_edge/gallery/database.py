@@ -18,8 +18,9 @@ APPLICATION_ID = int.from_bytes(b"FCRg", "big")
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_MS = 5_000
 
-# An integer in clear is only ever a row's own number or its person's; all else lies in cells
-# (see keys.py), so that a plain and an encrypted gallery are the same file with other cells.
+# All but row numbers lies in cells (see keys.py), so that a plain and an encrypted gallery differ
+# in their cells only. Which photos are whose stands in the person's record, where no damage to a
+# number can give a photo to someone else.
 SCHEMA = {
     "meta": "CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
     "person": (
@@ -27,8 +28,8 @@ SCHEMA = {
         "lookup BLOB NOT NULL UNIQUE, record BLOB NOT NULL)"
     ),
     "photo": (
-        "CREATE TABLE photo (id INTEGER PRIMARY KEY, person INTEGER NOT NULL "
-        "REFERENCES person (id), details BLOB NOT NULL, thumbnail BLOB NOT NULL)"
+        "CREATE TABLE photo (id INTEGER PRIMARY KEY, "
+        "details BLOB NOT NULL, thumbnail BLOB NOT NULL)"
     ),
     "embedding": (
         "CREATE TABLE embedding (photo INTEGER PRIMARY KEY REFERENCES photo (id), "
@@ -52,6 +53,7 @@ SETTINGS = {
     "secure_delete": "ON",
 }
 
+UNFINISHED = "is empty, its making was cut short: delete it and enroll again"
 RESTORE = "restore it from a copy, or enroll again into a new file"
 
 _HEADER = struct.Struct(">16s2x2B40xI4xI28x")
@@ -132,6 +134,8 @@ class Database:
             raise
         except sqlite3.DatabaseError as err:
             raise GalleryError(_explain(self.path, err)) from err
+        except UnicodeDecodeError as err:  # the message itself quotes bytes of a damaged file
+            raise GalleryError(f"gallery {self.path} is damaged: {RESTORE}") from err
 
     def execute(self, sql: str, *values: object) -> list[tuple[object, ...]]:
         """Run one statement and give all its rows."""
@@ -152,6 +156,8 @@ class Database:
         if problems != [("ok",)]:
             raise GalleryError(f"gallery {self.path} is damaged: {RESTORE}")
         found = self.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+        if not found:
+            raise GalleryError(f"gallery {self.path} {UNFINISHED}")
         if sorted(map(str, found)) != sorted(str(("table", *item)) for item in SCHEMA.items()):
             raise GalleryError(f"{self.path} has tables that no gallery has: {RESTORE}")
 
@@ -169,9 +175,7 @@ def _check_header(path: Path) -> None:
     """Raise GalleryError unless the file starts as a gallery does, before SQLite sees it."""
     start = _read_start(path)
     if not start:
-        raise GalleryError(
-            f"gallery {path} is empty, its making was cut short: delete it and enroll again"
-        )
+        raise GalleryError(f"gallery {path} {UNFINISHED}")
     if len(start) < _HEADER.size or not start.startswith(_MAGIC):
         raise GalleryError(
             f"{path} is not a gallery, or its start is damaged: pass the file that "

@@ -3,8 +3,11 @@
 An encrypted gallery has one random key of its own, wrapped by the user's passphrase or key file.
 From it HKDF derives a key for each table and one for hashes. Each cell is sealed with AES-256-GCM
 under a random 96-bit nonce and bound to its place, so a cell that was changed, moved to another
-row or brought from another gallery does not open. Python cannot wipe a key from memory: whoever
-can read this process can read the gallery.
+row or brought from another gallery does not open.
+
+What stays visible: the embedder's fingerprint, the number of people, photos and changes, and the
+length of each cell. Python cannot wipe a key from memory: whoever can read this process can read
+the gallery.
 """
 
 from __future__ import annotations

@@ -291,7 +291,7 @@ class Gallery:
         entry = Entry(row, person, (*(known.photos if known else ()), *new))
         self._tables.write_entry(state, entry)
         for ref, photo in zip(new, fresh, strict=True):
-            self._tables.write_photo(state, row, ref.row, photo)
+            self._tables.write_photo(state, ref.row, photo)
         self._tables.append_event(state, "enroll", person.id, len(fresh))
 
     def _get(self, person_id: str) -> Entry:
@@ -383,10 +383,13 @@ def _unlock(header: Header, key: Key | None, path: Path) -> Cells:
             gallery_key = unwrap_key(lock, key, header.bound)
             if gallery_key is not None:
                 return SealedCells(header.uuid, gallery_key)
-        kinds = " or ".join(str(lock["kind"]).replace("-", " ") for lock in header.locks)
-    given = "passphrase" if isinstance(key, str) else "key file"
+        kinds = [str(lock["kind"]) for lock in header.locks]
+    given = "passphrase" if isinstance(key, str) else "key-file"
+    if given not in kinds:
+        raise GalleryError(f"gallery {path} is not locked with a {given}: give --{kinds[0]}")
     raise GalleryError(
-        f"this {given} does not open gallery {path}, which is locked with a {kinds}: give that one"
+        f"wrong {given.replace('-', ' ')} for gallery {path}: check it and try again, "
+        "there is no other way in"
     )
 
 

@@ -185,15 +185,13 @@ class Tables:
         self._database.execute("DELETE FROM person WHERE id = ?", entry.row)
         state.photos -= len(entry.photos)
 
-    def write_photo(self, state: State, person_row: int, row: int, photo: Photo) -> None:
+    def write_photo(self, state: State, row: int, photo: Photo) -> None:
         """Write the rows of a new photo."""
         seal = self._cells.seal
         details = seal(_describe(photo), Place("photo", row, "details"))
         thumbnail = seal(photo.thumbnail, Place("photo", row, "thumbnail"))
         vector = seal(_vector_bytes(photo), _vector_of(row))
-        self._database.execute(
-            "INSERT INTO photo VALUES (?, ?, ?, ?)", row, person_row, details, thumbnail
-        )
+        self._database.execute("INSERT INTO photo VALUES (?, ?, ?)", row, details, thumbnail)
         self._database.execute("INSERT INTO embedding VALUES (?, ?)", row, vector)
         state.photos += 1
 
