@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     Picture = UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w c"]
     RawPicture = Picture | UInt16[np.ndarray, "h w"] | UInt16[np.ndarray, "h w c"]
     Size = tuple[int, int]
+    Colour = tuple[int, int, int]
 
 MAX_FILE_BYTES = 512 * 1024 * 1024
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -54,16 +55,20 @@ def read_picture(path: Path) -> RawPicture:
 
     Raises ImageError for a missing, oversized, unknown or damaged file.
     """
+    return decode_picture(read_file(path), str(path))
+
+
+def read_file(path: Path) -> bytes:
+    """Read a picture file's bytes, once: what is decoded is what was hashed. Raises ImageError."""
     try:
         size = path.stat().st_size
         if not path.is_file():
             raise ImageError(f"{path} is not a file: give the path of a picture")
         if size > MAX_FILE_BYTES:
             raise ImageError(f"{path} has {size} bytes, more than {MAX_FILE_BYTES}: reduce it")
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as err:
         raise ImageError(f"cannot read {path}: {err.strerror}: check the path") from err
-    return decode_picture(data, str(path))
 
 
 def decode_picture(data: bytes, name: str) -> RawPicture:
@@ -213,6 +218,24 @@ def to_picture(
     unit = (tensor - np.float32(spec.low)) / np.float32(spec.high - spec.low)
     levels: UInt8[np.ndarray, "c h w"] = np.rint(np.clip(unit, 0, 1) * 255).astype(np.uint8)
     return np.ascontiguousarray(levels.transpose(1, 2, 0))
+
+
+def draw_text(
+    picture: UInt8[np.ndarray, "h w 3"],
+    text: str,
+    corner: Size,
+    colour: Colour,
+    scale: float = 0.4,
+) -> None:
+    """Write one line into the picture, its lower left corner at (row, column) [pixels].
+
+    Takes ASCII; other letters become question marks. A capital is about 22 x `scale` pixels high.
+    """
+    row, column = corner
+    line = text.encode("ascii", "replace").decode()
+    cv2.putText(
+        picture, line, (column, row), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA
+    )
 
 
 def encode_png(picture: Picture, text: Mapping[str, str] | None = None) -> bytes:
