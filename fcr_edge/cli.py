@@ -441,17 +441,10 @@ def _print_candidates(result: IdentifyResult) -> None:
     from fcr_edge.report import LEAD
 
     found = result.search
-    table = Table("rank", "person", "name", "similarity")
-    for column in (table.columns[0], table.columns[3]):
-        column.justify = "right"
+    table = Table("rank", "person", "similarity", "name")
     for candidate in found.candidates:
-        person = candidate.person
-        table.add_row(
-            str(candidate.rank),
-            escape(person.id),
-            escape(person.name),
-            f"{candidate.similarity:.4f}",
-        )
+        person, similarity = candidate.person, f"{candidate.similarity:.4f}"
+        table.add_row(str(candidate.rank), escape(person.id), similarity, escape(person.name))
     console = Console()
     console.print(table)
     console.print(

@@ -123,7 +123,7 @@ def draw_result(result: IdentifyResult, gallery: Gallery, mate: str | None = Non
         caption = f"{candidate.rank}  {candidate.person.id}  {candidate.similarity:.3f}"
         is_mate = candidate.person.id == mate
         candidates.append(_draw_tile(photo, caption, SMALL_TILE, GREEN if is_mate else None))
-    return _stack([_line_up(stages), _line_up(candidates), _draw_footer(mate)])
+    return _stack([_line_up(stages), _line_up(candidates), _line_up([_draw_footer(mate)])])
 
 
 def _find_photo(gallery: Gallery, candidate: Candidate) -> imaging.Picture:
@@ -154,18 +154,18 @@ def _draw_footer(mate: str | None) -> Canvas:
 
 
 def _line_up(tiles: list[Canvas]) -> Canvas:
-    return np.concatenate([_pad(tile, GAP, GAP) for tile in tiles], axis=1)
+    return np.concatenate([_pad(tile, top=GAP, left=GAP) for tile in tiles], axis=1)
 
 
 def _stack(rows: list[Canvas]) -> Canvas:
     width = max(row.shape[1] for row in rows) + GAP
-    return np.concatenate([_pad(row, 0, width - row.shape[1]) for row in rows])
+    return np.concatenate([_pad(row, right=width - row.shape[1]) for row in rows])
 
 
-def _pad(tile: Canvas, top: int, left_and_right: int) -> Canvas:
+def _pad(tile: Canvas, top: int = 0, left: int = 0, right: int = 0) -> Canvas:
     height, width = tile.shape[:2]
-    canvas = np.full((height + top, width + left_and_right, 3), PAPER, np.uint8)
-    canvas[top:, left_and_right - left_and_right // 2 - left_and_right % 2 :][:, :width] = tile
+    canvas = np.full((top + height, left + width + right, 3), PAPER, np.uint8)
+    canvas[top:, left : left + width] = tile
     return canvas
 
 
