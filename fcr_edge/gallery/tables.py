@@ -15,7 +15,7 @@ import numpy as np
 from fcr_edge.errors import GalleryError
 from fcr_edge.gallery.database import RESTORE
 from fcr_edge.gallery.keys import ClearCells, DamagedCellError, Place
-from fcr_edge.gallery.records import Event, Person, Photo, check_unit
+from fcr_edge.gallery.records import UNIT_TOLERANCE, Event, Person, Photo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -221,8 +221,10 @@ class Tables:
             for row, vector in self._database.rows("SELECT photo, vector FROM embedding"):
                 number = cast("int", row)
                 matrix[slots.pop(number)] = self._to_vector(number, vector)
-            if slots:
-                raise LookupError
+            norms = np.linalg.norm(matrix, axis=1)
+            # Twice what enrolment allows, as these norms are summed in float32. NaN fails too.
+            if slots or not (np.abs(norms - 1) <= 2 * UNIT_TOLERANCE).all():
+                raise DamagedCellError
         return matrix
 
     def append_event(
@@ -280,7 +282,8 @@ class Tables:
     def _to_vector(self, row: int, sealed: object) -> Float32[np.ndarray, " d"]:
         plain = self._cells.unseal(sealed, _vector_of(row))
         vector = np.frombuffer(plain, dtype="<f4").astype(np.float32)
-        check_unit(vector, self._dimension, f"embedding {row} of gallery {self._database.path}")
+        if len(vector) != self._dimension:
+            raise DamagedCellError
         return vector
 
 

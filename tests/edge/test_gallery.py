@@ -18,6 +18,7 @@ from fcr_edge.errors import GalleryError
 from fcr_edge.gallery import Candidate, Gallery, Person, Photo
 from fcr_edge.gallery import database as database_module
 from fcr_edge.gallery.database import SCHEMA_VERSION
+from fcr_edge.gallery.keys import Place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -378,6 +379,26 @@ def test_a_row_put_back_after_its_removal_is_noticed(path: Path) -> None:
 
     with Gallery.open(path, KEY) as gallery, pytest.raises(GalleryError, match="damaged"):
         gallery.people()
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [
+        pytest.param(np.full(DIMENSION, np.nan, "<f4"), id="NaN"),
+        pytest.param(np.ones(DIMENSION, "<f4"), id="not a unit"),
+        pytest.param(make_vector(1)[:-1], id="short"),
+        pytest.param(np.append(make_vector(1), np.float32(0)), id="long"),
+    ],
+)
+def test_an_embedding_that_enrolment_would_refuse_is_noticed(
+    path: Path, vector: np.ndarray
+) -> None:
+    with make_gallery(path, KEY, people=2) as gallery:
+        sealed = gallery._cells.seal(vector.tobytes(), Place("embedding", 2, "vector"))
+    run_sql(path, f"UPDATE embedding SET vector = x'{sealed.hex()}' WHERE photo = 2")
+
+    with Gallery.open(path, KEY) as gallery, pytest.raises(GalleryError, match="an embedding"):
+        gallery.search(make_vector(1))
 
 
 def run_sql(path: Path, script: str) -> None:
