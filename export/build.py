@@ -28,6 +28,7 @@ from fcr_edge.bundle import (
     EmbeddingSpec,
     TensorSpec,
     TranslatorEntry,
+    check_name,
     check_replaceable,
     describe_model,
     write_bundle,
@@ -96,6 +97,7 @@ def build_bundle(
         BundleError: A graph breaks the contract, parity fails, or `out` cannot be written.
     """
     tell = progress or (lambda done, total: None)
+    check_name(name)
     check_replaceable(out)
     generator, drawn = load_generator(translator)
     network, embedded = load_embedder(embedder)

@@ -251,10 +251,7 @@ class Description:
     embedder: EmbedderEntry
 
     def __post_init__(self) -> None:
-        _require(
-            _FILE_NAME.fullmatch(self.name) is not None,
-            f"{self.name!r} cannot be the name of a bundle: use letters, digits, '.', '_' and '-'",
-        )
+        check_name(self.name)
         _check_created(self.created)
         paths = [file.path for entry in self.models.values() for file in entry.files]
         taken = {path.lower() for path in (*paths, CARD_NAME, MANIFEST_NAME)}
@@ -375,6 +372,14 @@ class Bundle:
     def model_bytes(self, role: Role) -> bytes:
         """Return the 32-bit ONNX model of a role: the very bytes whose hash was checked."""
         return self._models[self.manifest.models[role].fp32.path]
+
+
+def check_name(name: str) -> None:
+    """Check that a bundle may have this name. Raises BundleError."""
+    _require(
+        _FILE_NAME.fullmatch(name) is not None,
+        f"{name!r} cannot be the name of a bundle: use letters, digits, '.', '_' and '-'",
+    )
 
 
 def describe_file(path: str, data: bytes) -> BundleFile:
