@@ -84,7 +84,7 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], described: dict[str, Any]) -> None:
     """Write tensors and a JSON description into one file that appears only when complete."""
     # One metadata entry: safetensors keeps several in no fixed order, so bytes would vary.
-    metadata = {"fcr": json.dumps(described, sort_keys=True)}
+    metadata = {"fcr": json.dumps(described)}
     data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
     try:
         _write_atomically(path, data)
