@@ -252,7 +252,8 @@ class Gallery:
             embedding: The probe, a unit vector made by this gallery's embedder.
             k: How many candidates, 1 or more; fewer come back where fewer are enrolled.
             mode: "exact" compares every face; "hnsw" asks a graph, built at the first such search,
-                and orders exactly what it proposes; "auto" is exact up to 50,000 faces.
+                and orders exactly what it proposes; "auto" is exact up to a million
+                faces.
 
         Raises:
             GalleryError: The gallery is empty or damaged, or an argument cannot be used.
