@@ -50,6 +50,13 @@ class Engine(str, Enum):
     trt = "trt"
 
 
+class Weights(str, Enum):
+    """How an exported network stores its large weights."""
+
+    single = "single"
+    half = "half"
+
+
 @app.callback(invoke_without_command=True)
 def _start(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
@@ -155,23 +162,44 @@ def export(
     ),
     translator: Annotated[Path | None, typer.Option(help="Checkpoint of a translator.")] = None,
     embedder: Annotated[Path | None, typer.Option(help="Checkpoint of an embedder.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Dataset or folder of X-rays, to compare the export with PyTorch."),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the bundle [the folder's].")] = None,
+    weights: Annotated[
+        Weights, typer.Option(help="How large weights are stored; half is half the size.")
+    ] = Weights.single,
+    licence: Annotated[
+        str, typer.Option(help="SPDX identifier of the licence of the weights.")
+    ] = "NOASSERTION",
 ) -> None:
     """Convert a translator and an embedder into a bundle for the field."""
     if engine is Engine.trt:
         raise DeviceError(
             "--engine trt needs TensorRT and an NVIDIA GPU, and is not available in this version:"
-            " an engine fits one device only. Export with --engine onnx"
+            " an engine fits the one device it was built on. Export with --engine onnx"
         )
-    if translator is None or embedder is None:
+    if translator is None or embedder is None or data is None:
         raise ConfigError(
-            "an export takes both networks: pass --translator CHECKPOINT (from `fcr-train"
-            " translator`) and --embedder CHECKPOINT (from `fcr-train embedder`)"
+            "an export takes two networks and some X-rays: pass --translator CHECKPOINT,"
+            " --embedder CHECKPOINT (`fcr-train translator` and `fcr-train embedder` print theirs)"
+            " and --data FOLDER (a dataset, or pictures of X-rays)"
         )
-    from export.build import build_bundle
+    from export.build import build_bundle, choose_films
 
+    films = choose_films(data)
     with _counter("steps") as count:
-        build_bundle(translator, embedder, out, name=name or out.resolve().name, progress=count)
+        build_bundle(
+            translator,
+            embedder,
+            films,
+            out,
+            name or out.resolve().name,
+            weights=weights.value,
+            licence=licence,
+            progress=count,
+        )
     typer.echo(out)
 
 

@@ -149,9 +149,9 @@ class ResnetGenerator(nn.Module):
 class PatchDiscriminator(nn.Module):
     """Judge overlapping 70x70 patches of a face as real (1) or generated (0), anti-aliased.
 
-    The four-layer PatchGAN of Isola et al. 2017 with the blur-pool of CUT: 4x4 convolutions of
-    stride 1, each of the first three halved by `BlurPool`, whose margin widens a patch to 84 pixels
-    with little weight. `ndf` is the width of the first layer.
+    The PatchGAN of Isola et al. 2017 with the blur-pool of CUT: 4x4 convolutions of stride 1, each
+    of the first three halved by `BlurPool`, whose margins widen a patch to 84 pixels with little
+    weight. `ndf` is the width of the first layer.
     """
 
     def __init__(self, ndf: int, in_channels: int = 3) -> None:

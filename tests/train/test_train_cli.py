@@ -102,3 +102,25 @@ def test_errors_say_what_to_do_and_exit_3(
 )
 def test_wrong_usage_exits_2(arguments: list[str]) -> None:
     assert runner.invoke(app, arguments).exit_code == 2
+
+
+def test_export_hands_everything_on(
+    dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed: list[object] = []
+
+    def build_bundle(*arguments: object, **options: object) -> None:
+        handed.extend([*arguments, options["weights"], options["licence"]])
+
+    monkeypatch.setattr("export.build.build_bundle", build_bundle)
+    arguments = ["--translator", "t", "--embedder", "e", "--data", str(dataset_folder)]
+    out = tmp_path / "field"
+
+    result = runner.invoke(app, ["export", *arguments, "--out", str(out), "--weights", "half"])
+
+    assert result.exit_code == 0, result.output
+    translator, embedder, films, folder, *rest = handed
+    assert (translator, embedder, folder) == (Path("t"), Path("e"), out)
+    assert isinstance(films, list)
+    assert {path.suffix for path in films} == {".png"}
+    assert rest == ["field", "half", "NOASSERTION"]
