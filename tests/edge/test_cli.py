@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from fcr_edge import Gallery, demo, imaging
+from fcr_edge.cli import app
+from fcr_edge.errors import GalleryError
+from fcr_edge.identify import demo_folder
+
+XRAY = demo.list_films()[0].xray
+
+
+def run(*arguments: object, typed: str | None = None) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], input=typed)
+
+
+def test_identify_prints_candidates_and_the_limit(gallery_file: Path) -> None:
+    done = run("identify", XRAY, "--gallery", gallery_file, "-k", 3, "--device", "cpu")
+
+    assert done.exit_code == 0
+    assert "not an identification" in done.stdout
+    assert "recall 1.000" in done.stdout
+    assert "bundle: demo" in done.stderr
+    assert "not encrypted" in done.stderr
+
+
+def test_identify_json_is_one_document_on_stdout(gallery_file: Path) -> None:
+    done = run("identify", XRAY, "--gallery", gallery_file, "--json", "-k", 3)
+
+    record = json.loads(done.stdout)
+    assert [candidate["rank"] for candidate in record["candidates"]] == [1, 2, 3]
+    assert set(record["timings_ms"]) >= {"film", "translator", "search"}
+    assert record["device"]["device"] in ("cpu", "cuda")
+
+
+def test_identify_writes_only_into_the_folder_named(gallery_file: Path, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in gallery_file.parent.iterdir()}
+
+    done = run("identify", XRAY, "--gallery", gallery_file, "--out", tmp_path / "case")
+
+    assert done.exit_code == 0
+    assert {path.name for path in (tmp_path / "case").iterdir()} == {
+        "result.json",
+        "result.png",
+        "film.png",
+        "skull.png",
+        "face.png",
+    }
+    assert {path: path.stat().st_mtime_ns for path in gallery_file.parent.iterdir()} == before
+
+
+def test_enroll_list_show_remove(tmp_path: Path) -> None:
+    shutil.copy(demo_folder() / "photos" / "p00001_frontal.jpg", tmp_path / "anna.jpg")
+    shutil.copy(demo_folder() / "photos" / "p00002_frontal.jpg", tmp_path / "ben.jpg")
+    (tmp_path / "notes.txt").write_text("not a photograph")
+    file = tmp_path / "out" / "db.bin"
+    file.parent.mkdir()
+
+    enrolled = run("enroll", tmp_path, "--gallery", file)
+    shown = run("gallery", "show", "anna", "--gallery", file)
+    removed = run("gallery", "remove", "ben", "--gallery", file, "--yes")
+    listed = run("gallery", "list", "--gallery", file, "--json")
+
+    assert "2 people with 2 photographs enrolled" in enrolled.stdout
+    assert "notes.txt is not taken" in enrolled.stderr
+    assert "simulated people only" in enrolled.stderr
+    assert "anna.jpg" in shown.stdout
+    assert removed.exit_code == 0
+    assert [person["id"] for person in json.loads(listed.stdout)["people"]] == ["anna"]
+
+
+def test_passphrase_locks_the_gallery(tmp_path: Path) -> None:
+    photos, file = tmp_path / "photos", tmp_path / "db.bin"
+    photos.mkdir()
+    shutil.copy(demo_folder() / "photos" / "p00001_frontal.jpg", photos / "anna.jpg")
+
+    made = run("enroll", photos, "--gallery", file, "--passphrase", typed="correct horse\n")
+    opened = run("gallery", "list", "--gallery", file, "--passphrase", typed="correct horse\n")
+    wrong = run("gallery", "list", "--gallery", file, "--passphrase", typed="battery\n")
+    without = run("gallery", "list", "--gallery", file)
+
+    assert (made.exit_code, opened.exit_code) == (0, 0)
+    assert "anna" in opened.stdout
+    assert b"anna" not in file.read_bytes()
+    assert (wrong.exit_code, without.exit_code) == (3, 3)
+    assert "--passphrase" in without.stderr
+
+
+def test_reconstruct_and_preprocess_write_pictures(tmp_path: Path) -> None:
+    face = run("reconstruct", XRAY, "-o", tmp_path / "face.png")
+    skull = run("preprocess", XRAY, "-o", tmp_path / "skull.png")
+
+    assert (face.exit_code, skull.exit_code) == (0, 0)
+    assert imaging.read_picture(tmp_path / "face.png").ndim == 3
+    assert imaging.read_picture(tmp_path / "skull.png").shape == (256, 256)
+
+
+def test_bench_counts_every_stage() -> None:
+    done = run("bench", "--repeats", 2, "--json")
+
+    record = json.loads(done.stdout)
+    assert {stage: row["runs"] for stage, row in record["stages"].items()} == dict.fromkeys(
+        ("film", "soft_tissue", "translator", "embedder", "search", "total"), 2
+    )
+    assert record["machine"]["people"] == 60
+
+
+def test_doctor_finds_a_whole_bundle_and_the_cpu(gallery_file: Path) -> None:
+    done = run("doctor", "--gallery", gallery_file)
+
+    assert done.exit_code == 0
+    assert "bundle demo" in done.stdout
+    assert "device cpu" in done.stdout
+    assert "8 people" in done.stdout
+
+
+def test_doctor_fails_on_a_damaged_bundle(tmp_path: Path) -> None:
+    shutil.copytree(demo_folder() / "bundle", tmp_path / "bundle")
+    with (tmp_path / "bundle" / "translator.onnx").open("r+b") as file:
+        file.seek(1000)
+        file.write(b"!")
+
+    done = run("doctor", "--bundle", tmp_path / "bundle")
+
+    assert done.exit_code == 3
+    assert "translator.onnx" in done.stdout
+
+
+def test_demo_shows_ranks_chance_and_limit(tmp_path: Path) -> None:
+    done = run("demo", "--out", tmp_path / "demo", "--device", "cpu")
+
+    assert done.exit_code == 0
+    assert "not enrolled" in done.stdout
+    assert "drawing lots" in done.stdout
+    assert "not an identification" in done.stdout
+    assert len(list((tmp_path / "demo").glob("*/result.png"))) == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(("identify", "absent.png", "-g", "GALLERY"), "absent.png", id="no film"),
+        pytest.param(("identify", "TEXT", "-g", "GALLERY"), "not a picture", id="text"),
+        pytest.param(("identify", "BLACK", "-g", "GALLERY"), "show nothing", id="black"),
+        pytest.param(("identify", "XRAY", "-g", "absent.bin"), "absent.bin", id="no gallery"),
+        pytest.param(("identify", "XRAY", "-g", "TEXT"), "page.png", id="no database"),
+        pytest.param(("identify", "XRAY", "-g", "TORN"), "torn.bin", id="truncated gallery"),
+        pytest.param(("identify", "XRAY", "-g", "OTHER"), "--bundle", id="other embedder"),
+        pytest.param(
+            ("identify", "XRAY", "-g", "OTHER", "-b", "DEMO"), "enroll again", id="wrong bundle"
+        ),
+        pytest.param(
+            ("identify", "XRAY", "-g", "GALLERY", "-b", "TEXT"), "cannot be read", id="no bundle"
+        ),
+        pytest.param(
+            ("identify", "XRAY", "-g", "GALLERY", "--out", "TEXT"), "cannot write", id="out"
+        ),
+        pytest.param(
+            ("identify", "XRAY", "-g", "GALLERY", "--device", "trt"), "TensorRT", id="device"
+        ),
+        pytest.param(("enroll", "absent", "-g", "new.bin"), "does not exist", id="nobody"),
+        pytest.param(("gallery", "show", "p0001", "-g", "GALLERY"), "p00001", id="near name"),
+        pytest.param(("preprocess", "XRAY", "-o", "no/a.png"), "cannot write", id="no folder"),
+    ],
+)
+def test_bad_input_is_one_clear_sentence(
+    arguments: tuple[str, ...], message: str, gallery_file: Path, tmp_path: Path
+) -> None:
+    places = {
+        "GALLERY": gallery_file,
+        "XRAY": XRAY,
+        "DEMO": demo_folder() / "bundle",
+        "TEXT": tmp_path / "page.png",
+        "BLACK": tmp_path / "black.png",
+        "TORN": tmp_path / "torn.bin",
+        "OTHER": tmp_path / "other" / "db.bin",
+    }
+    places["TEXT"].write_text("a letter, named as a picture\n" * 40)
+    imaging.write_png(places["BLACK"], np.zeros((300, 300), np.uint8))
+    places["TORN"].write_bytes(gallery_file.read_bytes()[:20_000])
+    places["OTHER"].parent.mkdir()
+    Gallery.create(places["OTHER"], "0" * 64, 16).close()
+    before = gallery_file.read_bytes()
+
+    done = run(*(places.get(argument, argument) for argument in arguments))
+
+    assert done.exit_code == 3, done.stderr
+    assert done.stdout == ""
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert message in line
+    assert gallery_file.read_bytes() == before
+
+
+def test_usage_error_exits_2() -> None:
+    assert run("identify").exit_code == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of another kind: skipped")
+def test_interrupted_enrolment_keeps_what_was_committed(tmp_path: Path) -> None:
+    file = tmp_path / "db.bin"
+    command = [sys.executable, "-m", "fcr_edge", "enroll", str(demo_folder() / "people.csv")]
+    command += ["--gallery", str(file), "--device", "cpu"]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not count_people(file):
+        time.sleep(0.05)
+
+    child.send_signal(signal.SIGINT)
+    _, told = child.communicate(timeout=60)
+    kept = count_people(file)
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert child.returncode == 130
+    assert "run the same command to go on" in told
+    assert 0 < kept < 60
+    assert again.returncode == 0
+    assert count_people(file) == 60
+
+
+def count_people(file: Path) -> int:
+    try:
+        with Gallery.open(file) as gallery:
+            return len(gallery.people())
+    except GalleryError:  # not there yet, or just being made
+        return 0

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from fcr_edge import Bundle, Gallery, Identifier, demo, imaging, photo, report
+from fcr_edge.enroll import Enrolment, enroll
+from fcr_edge.errors import BundleError, FilmError, GalleryError
+from fcr_edge.gallery import Person
+from fcr_edge.identify import STAGES, demo_folder, find_bundle
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+UNIT_TOLERANCE = 1e-5  # float32 rounding of a sum of a thousand squares
+REAL_FILMS = 24
+REAL_PEOPLE = 40
+
+
+@pytest.fixture
+def xray() -> Path:
+    return demo.list_films()[0].xray
+
+
+def test_enrolled_photo_is_most_similar_to_itself(
+    identifier: Identifier, gallery_file: Path, people: list[Enrolment]
+) -> None:
+    face = photo.read_face(people[3].photos[0][0])
+
+    with Gallery.open(gallery_file) as gallery:
+        found = gallery.search(identifier.embed([face])[0], k=3)
+
+    assert found.candidates[0].person == people[3].person
+    assert found.candidates[0].similarity == pytest.approx(1, abs=1e-4)
+
+
+def test_embeddings_are_unit_vectors_whoever_is_beside(
+    identifier: Identifier, people: list[Enrolment]
+) -> None:
+    faces = [photo.read_face(item.photos[0][0]) for item in people[:3]]
+
+    together, alone = identifier.embed(faces), identifier.embed(faces[1:2])
+
+    assert np.abs(np.linalg.norm(together, axis=1) - 1).max() < UNIT_TOLERANCE
+    assert np.array_equal(together[1], alone[0])
+
+
+def test_every_person_is_ranked_once_by_falling_similarity(
+    identifier: Identifier, gallery_file: Path, people: list[Enrolment], xray: Path
+) -> None:
+    with Gallery.open(gallery_file) as gallery:
+        result = identifier.identify(xray, gallery, k=100)
+
+    found = result.search.candidates
+    similarities = [candidate.similarity for candidate in found]
+    assert [candidate.rank for candidate in found] == list(range(1, len(people) + 1))
+    assert {candidate.person.id for candidate in found} == {item.person.id for item in people}
+    assert similarities == sorted(similarities, reverse=True)
+    assert list(result.timings_ms) == list(STAGES)
+
+
+def test_same_film_bundle_and_gallery_give_the_same_files(
+    identifier: Identifier, gallery_file: Path, xray: Path, tmp_path: Path
+) -> None:
+    for folder in ("a", "b"):
+        with Gallery.open(gallery_file) as gallery:
+            result = identifier.identify(xray, gallery)
+            report.write_report(result, gallery, tmp_path / folder)
+
+    files = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert files == ["face.png", "film.png", "result.json", "result.png", "skull.png"]
+    for name in files:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_report_says_what_it_is(
+    identifier: Identifier, gallery_file: Path, xray: Path, tmp_path: Path
+) -> None:
+    with Gallery.open(gallery_file) as gallery:
+        result = identifier.identify(xray, gallery, k=2)
+        report.write_report(result, gallery, tmp_path, mate=result.search.candidates[1].person.id)
+
+    record = json.loads((tmp_path / "result.json").read_text())
+    face = imaging.read_picture(tmp_path / "face.png")
+    made = result.reconstruction.face
+    assert record["schema"] == "fcr-result/1"
+    assert "not an identification" in record["notice"]
+    assert len(record["candidates"]) == 2
+    assert any("simulated" in warning for warning in record["warnings"])
+    assert np.array_equal(face[: len(made)], made)  # the pixels embedded, above the mark
+    assert b"not a photograph" in (tmp_path / "face.png").read_bytes()
+    picture = imaging.read_picture(tmp_path / "result.png")
+    assert (picture == report.GREEN).all(axis=2).sum() > 1000  # the mate's frame
+
+
+def test_blank_film_is_refused_by_name(identifier: Identifier, tmp_path: Path) -> None:
+    black = tmp_path / "black.png"
+    imaging.write_png(black, np.zeros((300, 300), np.uint8))
+
+    with pytest.raises(FilmError, match=r"black\.png"):
+        identifier.reconstruct(black)
+
+
+def test_gallery_of_another_embedder_is_refused(
+    identifier: Identifier, tmp_path: Path, xray: Path
+) -> None:
+    with (
+        Gallery.create(tmp_path / "db.bin", "0" * 64, 16) as gallery,
+        pytest.raises(GalleryError, match="enroll again or pass the matching bundle"),
+    ):
+        identifier.identify(xray, gallery)
+
+
+def test_unreadable_photo_is_reported_and_the_rest_enrolled(
+    identifier: Identifier, people: list[Enrolment], tmp_path: Path
+) -> None:
+    torn = tmp_path / "torn.jpg"
+    torn.write_bytes(people[0].photos[0][0].read_bytes()[:2000])
+    items = [Enrolment(Person(id="torn"), ((torn, None),)), people[1]]
+    dimension = identifier.bundle.manifest.embedder.output.dimension
+
+    with Gallery.create(tmp_path / "db.bin", identifier.bundle.fingerprint, dimension) as gallery:
+        told = enroll(items, gallery, identifier)
+        enrolled = gallery.people()
+
+    assert enrolled == [people[1].person]
+    assert told.people == 1
+    assert "torn.jpg" in told.refused[0]
+
+
+def test_enrolling_again_changes_nothing(
+    identifier: Identifier, people: list[Enrolment], tmp_path: Path
+) -> None:
+    dimension = identifier.bundle.manifest.embedder.output.dimension
+    with Gallery.create(tmp_path / "db.bin", identifier.bundle.fingerprint, dimension) as gallery:
+        enroll(people[:3], gallery, identifier)
+        digest, generation = gallery.digest, gallery.generation
+
+        enroll(people[:3], gallery, identifier)
+
+        assert (gallery.digest, gallery.generation) == (digest, generation)
+
+
+def test_bundle_is_found_by_the_gallery_s_fingerprint(
+    identifier: Identifier, gallery_file: Path
+) -> None:
+    fingerprint = identifier.bundle.fingerprint
+
+    assert find_bundle(fingerprint, gallery_file).folder == demo_folder() / "bundle"
+    with pytest.raises(BundleError, match="--bundle"):
+        find_bundle("0" * 64, gallery_file)
+
+
+def test_demo_bundle_is_whole_and_small() -> None:
+    size = sum(path.stat().st_size for path in demo_folder().rglob("*") if path.is_file())
+
+    bundle = Bundle.load(demo_folder() / "bundle")
+
+    assert size < 25e6
+    assert bundle.manifest.name == "demo"
+    for entry in bundle.manifest.models.values():
+        assert entry.parity
+        assert all(row.passed for row in entry.parity)
+
+
+def test_real_films_and_faces_go_all_the_way(
+    cephalograms: Path, orl_faces: Path, identifier: Identifier, tmp_path: Path
+) -> None:
+    people = [
+        Enrolment(Person(id=folder.name), tuple((path, None) for path in sorted(folder.iterdir())))
+        for folder in sorted(orl_faces.glob("s*"))
+    ]
+    films = sorted(cephalograms.glob("*.jpg"))
+    dimension = identifier.bundle.manifest.embedder.output.dimension
+    with Gallery.create(tmp_path / "db.bin", identifier.bundle.fingerprint, dimension) as gallery:
+        enroll(people, gallery, identifier)
+
+        results = [identifier.identify(film, gallery, k=REAL_PEOPLE) for film in films]
+
+    assert len(results) == REAL_FILMS
+    for result in results:
+        made = result.reconstruction
+        assert len(result.search.candidates) == REAL_PEOPLE
+        assert 0.1 < (made.skull > 60).mean() < 0.5
+        assert made.face.std() > 15  # a picture, not one colour
