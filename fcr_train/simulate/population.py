@@ -1,0 +1,140 @@
+"""The population: who the simulated people are, drawn from stated distributions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from fcr_train.simulate.head import Macro
+from fcr_train.simulate.sliders import ASYMMETRIES, HEAD_SHAPES, Slider, read_sliders
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Sex = Literal["female", "male"]
+Stream = Literal["population", "depths", "films", "poses", "portraits"]
+STREAMS: tuple[Stream, ...] = ("population", "depths", "films", "poses", "portraits")
+"""Each person's random streams: a draw added to one leaves the others as they were."""
+
+MEAN_BMI = 22.5
+"""Body-mass index of the reference head and of the mean tissue depths [kg/m2; an assumption]."""
+AGES = (18.0, 35.0)
+"""Youngest and oldest person [years]."""
+BMI_LIMITS = (17.0, 34.0)
+SLIDER_SHARES = {"head": 0.6, "forehead": 0.6, "nose": 0.8, "mouth": 0.8}
+"""Share of the table's sigma by part. With all of it, heads would vary more in size than those of
+the soldiers of ANSUR II (US Army 2012), and noses and mouths more than looks plausible."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """The parameters of one simulated person. Lengths are ratios, weights as the targets'."""
+
+    sex: Sex
+    age: float
+    bmi: float
+    """Years; kg/m2."""
+    macro: Macro
+    size: float
+    """Scale of the whole head, about 1."""
+    head_shape: str
+    head_shape_weight: float
+    bone_density: float
+    """Attenuation of bone relative to the mean, about 1."""
+    midline: tuple[float, ...]
+    """Values of the midline sliders in table order [-1..1]."""
+    left: tuple[float, ...]
+    right: tuple[float, ...]
+    """Values of the paired sliders in table order [-1..1]."""
+    asymmetry: tuple[float, ...]
+    """Values of sliders.ASYMMETRIES [-1..1], positive to the left."""
+
+    @property
+    def is_male(self) -> bool:
+        """Tell men from women."""
+        return self.sex == "male"
+
+    def row(self) -> dict[str, str]:
+        """Give the person's columns of people.csv, in order."""
+        african, asian, caucasian = self.macro.ancestry
+        return {
+            "sex": self.sex,
+            "age": f"{self.age:.1f}",
+            "bmi": f"{self.bmi:.2f}",
+            "muscle": f"{self.macro.muscle:.3f}",
+            "size": f"{self.size:.4f}",
+            "bone_density": f"{self.bone_density:.3f}",
+            "head_shape": self.head_shape,
+            "mesh_african": f"{african:.3f}",
+            "mesh_asian": f"{asian:.3f}",
+            "mesh_caucasian": f"{caucasian:.3f}",
+        }
+
+
+def person_stream(seed: int, number: int, stream: Stream, *part: int) -> np.random.Generator:
+    """Open a random stream of person `number`, independent of all other streams and people."""
+    key = (number, STREAMS.index(stream), *part)
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+
+
+def draw_person(rng: np.random.Generator) -> Person:
+    """Draw a person from the population. All distributions are assumptions, see the README."""
+    male = bool(rng.random() < 0.5)
+    sign = 1.0 if male else -1.0
+    bmi = draw_between(rng, 22.8 + 0.6 * male, 2.9, *BMI_LIMITS)
+    african, asian, caucasian = rng.dirichlet((0.45, 0.45, 0.9)).tolist()
+    macro = Macro(
+        male=float(np.clip(0.05 + 0.9 * male + rng.normal(0, 0.10), 0, 1)),
+        ancestry=(african, asian, caucasian),
+        muscle=float(np.clip(rng.normal(0.5, 0.15), 0, 1)),
+        weight=float(np.clip(0.5 + (bmi - MEAN_BMI) / 30, 0, 1)),
+        age=float(rng.uniform(*AGES)),
+    )
+    left, right = draw_paired(rng)
+    return Person(
+        sex="male" if male else "female",
+        age=macro.age,
+        bmi=bmi,
+        macro=macro,
+        size=float(rng.normal(1 + 0.012 * sign, 0.010)),
+        head_shape=str(rng.choice(HEAD_SHAPES)),
+        head_shape_weight=0.8 * float(rng.uniform(0, 0.7)),
+        bone_density=draw_between(rng, 1.0, 0.07, 0.8, 1.2),
+        midline=tuple(draw_midline(rng, sign)),
+        left=left,
+        right=right,
+        asymmetry=tuple(np.clip(0.5 * rng.normal(size=len(ASYMMETRIES)), -1, 1).tolist()),
+    )
+
+
+def draw_between(
+    rng: np.random.Generator, mean: float, sd: float, low: float, high: float
+) -> float:
+    """Draw from a normal distribution cut to low..high (values outside move to the limit)."""
+    return float(np.clip(rng.normal(mean, sd), low, high))
+
+
+def spread(slider: Slider) -> float:
+    """Give the standard deviation of a slider's value before the limit."""
+    part = slider.stem.split("-")[0]
+    return 0.8 * slider.sigma * SLIDER_SHARES.get(part, 1.0)
+
+
+def draw_midline(rng: np.random.Generator, sign: float) -> Iterator[float]:
+    """Draw the midline sliders of a man (`sign` 1) or a woman (-1)."""
+    for slider in read_sliders():
+        if not slider.paired:
+            value = spread(slider) * (rng.normal() + sign * slider.male_mean)
+            yield float(np.clip(value, -1, 1))
+
+
+def draw_paired(rng: np.random.Generator) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Draw the paired sliders, left and right nearly alike."""
+    paired = [slider for slider in read_sliders() if slider.paired]
+    sigma = np.array([spread(slider) for slider in paired])
+    common, difference = rng.normal(size=(2, len(paired)))
+    left = np.clip(sigma * (common + 0.25 * difference), -1, 1)
+    right = np.clip(sigma * (common - 0.25 * difference), -1, 1)
+    return tuple(left.tolist()), tuple(right.tolist())
