@@ -450,9 +450,10 @@ def _print_candidates(result: IdentifyResult) -> None:
     console.print(
         f"{found.mode} search of {found.people} people, recall {found.recall:.3f}"
         + (f", ef {found.ef_search}" if found.ef_search else "")
-        + f"; similarity is a cosine, not a probability; {sum(result.timings_ms.values()):.0f} ms"
+        + f"; similarity is a cosine, not a probability; {sum(result.timings_ms.values()):.0f} ms",
+        soft_wrap=True,
     )
-    console.print(LEAD, style="bold")
+    console.print(LEAD, style="bold", soft_wrap=True)
 
 
 def _print_latency(stages: dict[str, Latency], machine: dict[str, Any]) -> None:
@@ -490,7 +491,7 @@ def _print_demo(outcomes: list[DemoOutcome], summary: str, out: Path) -> None:
     console = Console()
     console.print(table)
     console.print(summary)
-    console.print(LEAD, style="bold")
+    console.print(LEAD, style="bold", soft_wrap=True)
     console.print(f"Pictures: {out}/*/result.png, gallery: {out}/db.bin", soft_wrap=True)
 
 
