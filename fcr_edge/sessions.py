@@ -228,7 +228,11 @@ def _prepare_cuda(runtime: Any) -> None:
     if "CUDAExecutionProvider" not in runtime.get_available_providers():
         raise DeviceError(
             f"the installed onnxruntime {runtime.__version__} is a build without CUDA: "
-            + (find_runtime_conflict() or f"pip uninstall -y onnxruntime, then {INSTALL}")
+            + (
+                find_runtime_conflict()
+                or "where an NVIDIA GPU with CUDA 13 is, "
+                "pip uninstall -y onnxruntime, then pip install 'fcr[gpu]'"
+            )
         )
     if hasattr(runtime, "preload_dlls"):  # since 1.21
         printed = io.StringIO()
