@@ -58,6 +58,8 @@ class Dataset:
 
     people: tuple[Person, ...]
     pictures: tuple[Picture, ...]
+    generator: str
+    """What made it, such as "fcr-simulate": how simulated people are known from real ones."""
     sha256: str
     """Of images.csv, which holds the hash of every picture: it names the whole dataset."""
 
@@ -91,7 +93,7 @@ class Album:
 
 def read_dataset(folder: Path) -> Dataset:
     """Read a dataset's tables. Raises DataError if it is incomplete or of another schema."""
-    _check_schema(folder / "dataset.json")
+    generator = _read_generator(folder / "dataset.json")
     people = tuple(
         Person(row["person"], row["sex"], _number(row["age"], folder / "people.csv"))
         for row in _read_table(folder / "people.csv", ("person", "sex", "age"))
@@ -109,7 +111,7 @@ def read_dataset(folder: Path) -> Dataset:
             f"{len(missing)} pictures of {folder} are missing, {missing[0]} the first:"
             " copy the folder again, or go on with `fcr-train simulate`"
         )
-    return Dataset(people, pictures, hashlib.sha256(table.read_bytes()).hexdigest())
+    return Dataset(people, pictures, generator, hashlib.sha256(table.read_bytes()).hexdigest())
 
 
 def split_people(people: Sequence[Person], split: Split) -> tuple[list[str], list[str]]:
@@ -290,9 +292,11 @@ def _group(labels: Sequence[str]) -> dict[str, list[int]]:
     return places
 
 
-def _check_schema(path: Path) -> None:
+def _read_generator(path: Path) -> str:
+    """Read what made the dataset from its description, once the schema is known."""
     try:
-        schema = json.loads(path.read_text(encoding="utf-8")).get("schema")
+        document = json.loads(path.read_text(encoding="utf-8"))
+        schema, generator = document.get("schema"), str(document.get("generator", "unknown"))
     except OSError as err:
         raise DataError(
             f"there is no complete dataset in {path.parent} ({err.strerror}: {path.name}):"
@@ -302,6 +306,7 @@ def _check_schema(path: Path) -> None:
         raise DataError(f"{path} is damaged ({err}): make the dataset again") from err
     if schema != SCHEMA:
         raise DataError(f"{path} has schema {schema!r}: this version reads {SCHEMA!r}")
+    return generator
 
 
 def _read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:

@@ -340,6 +340,7 @@ def _describe(
         step=step,
         tensors={name: tensor.detach().cpu() for name, tensor in state.items()},
         data={
+            "generator": plan.dataset.generator,
             "sha256": plan.dataset.sha256,
             "people": len(plan.dataset.people),
             "held_out": list(held_out),
