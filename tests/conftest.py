@@ -10,7 +10,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--real-data",
         type=Path,
         default=None,
-        help="folder with cephalograms/, orl_faces/ and headsq_ct/; tests that use it skip without",
+        help="folder with cephalograms/ and orl_faces/; tests that use them skip without it",
     )
 
 
