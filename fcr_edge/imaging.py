@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     Picture = UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w c"]
     RawPicture = Picture | UInt16[np.ndarray, "h w"] | UInt16[np.ndarray, "h w c"]
+    Mask = Bool[np.ndarray, "h w"]
     Size = tuple[int, int]
     Colour = tuple[int, int, int]
 
@@ -179,13 +180,29 @@ def open_bright(values: Float32[np.ndarray, "h w"], diameter: int) -> Float32[np
     return cv2.morphologyEx(values, cv2.MORPH_OPEN, _disc(diameter))
 
 
-def find_largest_region(mask: Bool[np.ndarray, "h w"], reach: int) -> Bool[np.ndarray, "h w"]:
-    """Find the largest connected region, bridging gaps up to `reach` [pixels]."""
-    joined = cv2.dilate(mask.astype(np.uint8), _disc(reach))
-    _, labels, statistics, _ = cv2.connectedComponentsWithStats(joined)
+def keep_large_regions(mask: Mask, share: float) -> Mask:
+    """Keep connected regions (8 neighbours) of at least `share` (0 to 1) of the largest's area."""
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     areas = statistics[:, cv2.CC_STAT_AREA].copy()
     areas[0] = 0  # the background
-    return np.asarray((labels == areas.argmax()) & (joined > 0))
+    return np.asarray((areas >= share * areas.max())[labels] & mask)
+
+
+def fill_holes(mask: Mask) -> Mask:
+    """Fill what the mask encloses; a bay open to the picture's border is no hole."""
+    outside = np.pad(~mask, 1, constant_values=True).astype(np.uint8)
+    _, labels = cv2.connectedComponents(outside, connectivity=4)
+    return np.asarray(labels[1:-1, 1:-1] != labels[0, 0])
+
+
+def dilate(mask: Mask, diameter: int) -> Mask:
+    """Grow the mask by a disc of `diameter` [pixels]."""
+    return np.asarray(cv2.dilate(mask.astype(np.uint8), _disc(diameter)) > 0)
+
+
+def erode(mask: Mask, diameter: int) -> Mask:
+    """Shrink the mask by a disc of `diameter` [pixels]; the picture's border is no edge."""
+    return np.asarray(cv2.erode(mask.astype(np.uint8), _disc(diameter)) > 0)
 
 
 def _disc(diameter: int) -> UInt8[np.ndarray, "d d"]:
