@@ -87,7 +87,7 @@ def test_classical_recipe_keeps_the_ring_and_cuts_the_disc_off_around_it() -> No
     radius = np.hypot(y, x) * 300 / 256
     ring, inside = skull[np.abs(radius - 80) < 3], skull[radius < 60]
     assert np.median(ring) > 200
-    assert np.median(inside) < 30  # the smooth layer, dimmed
+    assert np.median(inside) < 45  # the smooth layer, dimmed: 70 before
     assert skull[radius > 95].max() < 10
 
 
