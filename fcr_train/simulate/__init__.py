@@ -23,6 +23,9 @@ def simulate(
 ) -> None:
     """Make a dataset of simulated people, or finish one that was interrupted.
 
+    Workers are fresh interpreters: a script that calls this does so under
+    `if __name__ == "__main__":`.
+
     Args:
         out: Folder of the dataset; made when missing.
         people: How many people, 1 or more.

@@ -10,7 +10,10 @@ import json
 import logging
 import multiprocessing
 import os
+import signal
+import threading
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 SCHEMA = "fcr-dataset/1"
 GENERATOR = "fcr-simulate"
-GENERATOR_VERSION = "1"
+GENERATOR_VERSION = "2"
 """Raise it whenever the same seed gives other pictures."""
 KINDS = ("xray", "bone", "face")
 SIZES = (64, 128, 256, 512)
@@ -131,7 +134,7 @@ def claim_folder(out: Path, parameters: Parameters) -> None:
             if any(out.iterdir()):
                 raise DataError(f"{out} holds files but no dataset: choose an empty folder")
             write_whole(target, description)
-        elif target.read_text(encoding="utf-8") != description:
+        elif target.read_bytes() != description.encode():
             raise DataError(
                 f"{out} holds a dataset of other parameters: choose another folder, or repeat "
                 f"the command that is recorded in {target}"
@@ -182,16 +185,34 @@ def make_people(
     # Fresh interpreters read the thread variables when they import NumPy; one worker runs in a
     # process of its own too, so that it counts exactly as several do.
     context = multiprocessing.get_context("spawn")
-    workers = min(workers, len(numbers))
-    with single_threaded(), ProcessPoolExecutor(workers, mp_context=context) as pool:
+    count = min(workers, len(numbers))
+    with single_threaded(), ProcessPoolExecutor(count, context, prepare_worker) as pool:
         futures = [pool.submit(make_person, out, parameters, number) for number in numbers]
         try:
             for finished, future in enumerate(as_completed(futures), 1):
                 future.result()
                 yield finished
-        except BaseException:
+        except BrokenProcessPool as err:
+            raise DataError(
+                f"one of {count} workers was killed, perhaps for lack of memory: use fewer "
+                "workers and repeat the command; what is made is kept"
+            ) from err
+        finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            raise
+
+
+def prepare_worker() -> None:
+    """Leave Ctrl-C to the main process, and end with it when it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+def end_with_parent() -> None:
+    """Wait for the main process to end; without it this one would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @contextlib.contextmanager

@@ -146,7 +146,7 @@ def load_head(path: Path = HEAD_FILE) -> Head:
     Raises DataError when the file is missing or is no packed head.
     """
     try:
-        with np.load(path, allow_pickle=False) as packed:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as packed:
             arrays = {name: packed[name] for name in packed.files}
         base = arrays["base"] * (UNIT_MM / 10000)
         mirror = arrays["mirror"].astype(np.int64)
@@ -155,7 +155,7 @@ def load_head(path: Path = HEAD_FILE) -> Head:
             triangles=arrays["triangles"].astype(np.int64),
             skin_triangles=int(arrays["skin_triangles"]),
             mirror=mirror,
-            masks={name: arrays["masks"][:, k] for k, name in enumerate(MASKS)},
+            masks={n: either_side(arrays["masks"][:, k], mirror) for k, n in enumerate(MASKS)},
             targets=unpack_targets(arrays, mirror),
         )
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as err:
@@ -184,6 +184,13 @@ def unpack_targets(
             target = (target + mirrored(target, mirror)) / 2
         targets[name] = target
     return targets
+
+
+def either_side(
+    mask: Bool[np.ndarray, " v"], mirror: Int64[np.ndarray, " v"]
+) -> Bool[np.ndarray, " v"]:
+    """Make a mask symmetric: its pictures miss a few vertices on one side."""
+    return np.asarray(mask | mask[mirror])
 
 
 def mirrored(

@@ -26,7 +26,7 @@ from fcr_train.simulate.skull import build_skull
 from fcr_train.simulate.warp import Calibration, Pose, Warp, draw_pose
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
     from jaxtyping import UInt8
@@ -69,8 +69,10 @@ class Simulator:
         person = draw_person(person_stream(seed, number, "population"))
         return person, self.anatomy.surfaces(person, person_stream(seed, number, "depths"))
 
-    def films(self, person: Person, surfaces: Surfaces, poses: list[Pose], size: int) -> Films:
-        """Project a person's head once in each view [line integrals]."""
+    def films(
+        self, person: Person, surfaces: Surfaces, poses: Mapping[View, Pose], size: int
+    ) -> dict[View, LineIntegrals]:
+        """Project a person's head once in each view asked for, each in a pose of its own."""
         field = self.warp.field(surfaces.bony)
         closed = self.anatomy.head.with_closed_mouth(surfaces.skin)
         return {
@@ -81,14 +83,14 @@ class Simulator:
                 Projection.posed(view, size, pose),
                 person.bone_density,
             )
-            for view, pose in zip(VIEWS, poses, strict=True)
+            for view, pose in poses.items()
         }
 
     def pictures(self, seed: int, number: int, portraits: int, size: int) -> Iterator[Picture]:
         """Make all pictures of a person: films, then portraits."""
         person, surfaces = self.person(seed, number)
         posing, noise = (person_stream(seed, number, name) for name in ("poses", "films"))
-        poses = [draw_pose(posing, FILM_TILT_DEGREES, FILM_SCALE, FILM_SHIFT_MM) for _ in VIEWS]
+        poses = {v: draw_pose(posing, FILM_TILT_DEGREES, FILM_SCALE, FILM_SHIFT_MM) for v in VIEWS}
         for view, film in self.films(person, surfaces, poses, size).items():
             yield Picture(view, "xray", 0, expose(film.full, FILM, noise))
             yield Picture(view, "bone", 0, expose(film.bone, BONE, noise))
@@ -100,9 +102,6 @@ class Simulator:
                 scene = draw_scene(person.is_male, rng)
                 pixels = self.studio.portrait(surfaces.skin, look, scene, view, size, rng)
                 yield Picture(view, "face", portrait, pixels)
-
-
-Films = dict[View, LineIntegrals]
 
 
 @cache

@@ -178,16 +178,16 @@ def add_face_bones(bone: Field) -> None:
     bone.chain([(0, 15, 17, 4.5), (18, 17, 17, 4.2), (32, 20, 16, 3.8)], 3)
     bone.capsule((9, 4, 16), (16, -28, 14), (3, 3.4), 2)
     bone.chain([(2.5, 6, 17, 3), (2.5, -8, 23, 2.6), (2.5, -20, 28.5, 2)], 1.5)
-    bone.capsule((0, -44, 18), (0, -44, 24), (2.2, 1.2), 1.5)
+    bone.capsule((0, -44, 18), (0, -44, 24), (2.8, 1.6), 1.5)
     bone.capsule((49, 8, -5), (47, -16, -4), (4.6, 5.2), 3)
     bone.capsule((46, -18, -5), (37, -36, -2), (6, 5), 3)
     bone.ellipsoid((43, -21, -6), (11, 9, 9), 3)
     bone.chain(
         [
             (49, -20, -8, 5.5),
-            (56, -23, -22, 4.2),
-            (60, -23, -40, 3),
-            (61, -22, -60, 3.2),
+            (56, -23, -22, 4.4),
+            (60, -23, -40, 3.8),
+            (61, -22, -60, 3.8),
             (57, -20, -76, 5),
         ],
         2,
@@ -336,15 +336,17 @@ def vault_distance(depth: Volume, x: Volume, y: Volume, z: Volume) -> Volume:
 
 
 def skin_depth(anatomy: Anatomy) -> Volume:
-    """Measure the depth below the skin of the reference head, ears removed [mm], left half."""
+    """Measure the depth below the skin of the reference head, ears removed [mm], left half.
+
+    The head being symmetric, the skin nearest to a point on the left is on the left too.
+    """
     closed = anatomy.head.with_closed_mouth(anatomy.reference)
     inside = fill_inside(closed, anatomy.head.skin, ORIGIN, STEP_MM, SHAPE)
     # The skin of the mesh lines the sockets behind the eyes, which are no outside.
     inside |= fill_inside(closed, anatomy.head.eyes, ORIGIN, STEP_MM, SHAPE)
-    inside = without_ears(ndimage.binary_closing(inside, iterations=3) | inside)
-    depth = ndimage.distance_transform_edt(inside, STEP_MM) - STEP_MM / 2
-    depth = ndimage.gaussian_filter(depth.astype(np.float32), DEPTH_BLUR)
-    return np.asarray((depth + depth[::-1])[HALF:] / 2, np.float32)
+    inside = (ndimage.binary_closing(inside, iterations=3) | inside)[HALF:]
+    depth = ndimage.distance_transform_edt(without_ears(inside), STEP_MM) - STEP_MM / 2
+    return np.asarray(ndimage.gaussian_filter(depth.astype(np.float32), DEPTH_BLUR, mode="mirror"))
 
 
 def without_ears(inside: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
@@ -395,7 +397,7 @@ def add_tooth(
     radius = 0.93 * min(width / 2, 4.6)
     front, molar = number < 3, number > 4
     crown, root = (10.0 if front else 7.5), (16.0 if number == 2 else 13.0)
-    tip = (0.75 if front else 0.95) * radius
+    tip = (0.85 if front else 0.95) * radius
     crowns.capsule((x, y + up * tip, z), (x, y + up * crown, z), (tip, radius))
     neck, apex = y + up * 0.7 * crown, y + up * (0.7 * crown + root)
     for shift in (2.6, -2.6) if molar else (0.0,):
