@@ -28,13 +28,13 @@ from fcr_train.simulate.paint import (
     paint_skin,
 )
 from fcr_train.simulate.radiograph import CENTRE, FIELD_MM, View
-from fcr_train.simulate.raster import cover, cross, fill_inside
+from fcr_train.simulate.raster import Cover, cover, cross, fill_inside
 from fcr_train.simulate.shape import vertex_normals
 from fcr_train.simulate.skull import ORIGIN, SHAPE, STEP_MM
 from fcr_train.simulate.texture import noise_textures, smoothstep
 
 if TYPE_CHECKING:
-    from jaxtyping import Float64, Int64, UInt8
+    from jaxtyping import Bool, Float64, Int64, UInt8
 
     from fcr_train.simulate.looks import HairStyle, Look
     from fcr_train.simulate.scene import Scene
@@ -121,35 +121,21 @@ class Studio:
     def _visible(
         self, mesh: Vectors, style: HairStyle, scene: Scene, view: View, wide: int
     ) -> Pixels:
-        """Find what each pixel shows, by a depth buffer."""
-        seen = camera_frame(mesh, view)
-        points, distance = project(seen, scene, wide)
+        """Find what each pixel shows, and interpolate the mesh's values there."""
+        points, distance = project(camera_frame(mesh, view), scene, wide)
         a, b, c = (points[self._triangles[:, k]] for k in range(3))
         facing = cross(b - a, c - a) < 0
-        # Only long hair is thin enough to be seen from inside.
-        drawn = np.flatnonzero(np.where(self._material == HAIR, style.length > 0, facing))
-        hits = cover(points, self._triangles[drawn], (wide, wide))
-        triangle = drawn[hits.triangle]
-        material = self._material[triangle]
-        depth = blend(hits.corners, distance[self._triangles[triangle]])
-        hair = np.flatnonzero(material == HAIR)
-        place = blend(hits.corners[hair], self._paint[:, :3][self._triangles[triangle[hair]]])
-        depth[hair[~long_hair_grows(place, style, self._noise)]] = np.inf
-        nearest = np.full(wide * wide, np.inf)
-        np.minimum.at(nearest, hits.pixel, depth)
-        shown = np.flatnonzero((depth == nearest[hits.pixel]) & np.isfinite(depth))
-        # A pixel may be met twice at the same depth, on a shared edge: the first one counts.
-        shown = shown[np.unique(hits.pixel[shown], return_index=True)[1]]
-        triangle, weight = triangle[shown], hits.corners[shown]
-        corners = self._triangles[triangle]
+        hits = self._nearest(points, distance, facing, style, wide)
+        corners = self._triangles[hits.triangle]
         normals = camera_frame(self._normals(mesh, scene), view, direction=True)
-        values = blend(weight, self._paint[corners])
-        normal = blend(weight, normals[corners])
-        inner = (material[shown] == HAIR) & ~facing[triangle]
+        values = blend(hits.corners, self._paint[corners])
+        normal = blend(hits.corners, normals[corners])
+        material = self._material[hits.triangle]
+        inner = (material == HAIR) & ~facing[hits.triangle]
         normal = np.where(inner[:, None], -normal, normal)
         return Pixels(
-            index=hits.pixel[shown],
-            material=material[shown],
+            index=hits.pixel,
+            material=material,
             place=values[:, :3],
             normal=normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9),
             lips=values[:, 3],
@@ -158,6 +144,30 @@ class Studio:
             openness=values[:, 6],
             inner=inner.astype(float),
         )
+
+    def _nearest(
+        self,
+        points: Float64[np.ndarray, "v 2"],
+        distance: Values,
+        facing: Bool[np.ndarray, " t"],
+        style: HairStyle,
+        wide: int,
+    ) -> Cover:
+        """Keep the triangle nearest to the camera at each pixel, by a depth buffer."""
+        # Only long hair is thin enough to be seen from inside.
+        drawn = np.flatnonzero(np.where(self._material == HAIR, style.length > 0, facing))
+        hits = cover(points, self._triangles[drawn], (wide, wide))
+        triangle = drawn[hits.triangle]
+        depth = blend(hits.corners, distance[self._triangles[triangle]])
+        hair = np.flatnonzero(self._material[triangle] == HAIR)
+        place = blend(hits.corners[hair], self._paint[:, :3][self._triangles[triangle[hair]]])
+        depth[hair[~long_hair_grows(place, style, self._noise)]] = np.inf
+        nearest = np.full(wide * wide, np.inf)
+        np.minimum.at(nearest, hits.pixel, depth)
+        shown = np.flatnonzero((depth == nearest[hits.pixel]) & np.isfinite(depth))
+        # A pixel may be met twice at the same depth, on a shared edge: the first one counts.
+        shown = shown[np.unique(hits.pixel[shown], return_index=True)[1]]
+        return Cover(triangle[shown], hits.pixel[shown], hits.corners[shown])
 
     def _normals(self, mesh: Vectors, scene: Scene) -> Vectors:
         """Give normals of the posed mesh; those of long hair point away from the crown's axis.
