@@ -13,6 +13,9 @@ REAL_DATA ?=
 demo: $(VENV)/.demo
 	$(BIN)/fcr-edge demo
 
+# One thread: several of them wait for each other longer than they work on a busy machine.
+test: export OMP_NUM_THREADS = 1
+test: export OPENBLAS_NUM_THREADS = 1
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -m "not slow" $(if $(REAL_DATA),--real-data $(REAL_DATA))
 

@@ -114,9 +114,12 @@ class Discriminator:
 
     ndf: int
     """Channels of the first layer, 1 or more."""
+    halvings: int = 3
+    """Halvings of the resolution, 1 or more: 3 judge the published patches of 70 pixels."""
 
     def __post_init__(self) -> None:
         _check("discriminator.ndf", self.ndf, least=1)
+        _check("discriminator.halvings", self.halvings, least=1)
 
 
 @dataclass(frozen=True)

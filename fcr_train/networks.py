@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -147,25 +148,26 @@ class ResnetGenerator(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """Judge overlapping 70x70 patches of a face as real (1) or generated (0), anti-aliased.
+    """Judge overlapping patches of a face as real (1) or generated (0), anti-aliased.
 
-    The PatchGAN of Isola et al. 2017 with the blur-pool of CUT: 4x4 convolutions of stride 1, each
-    of the first three halved by `BlurPool`, whose margins widen a patch to 84 pixels with little
-    weight. `ndf` is the width of the first layer.
+    The PatchGAN of Isola et al. 2017 with the blur-pool of CUT: 4x4 convolutions of stride 1, the
+    first `halvings` of them halved by `BlurPool`. Three halvings make the published patch of 70
+    pixels, two 34 and one 16; the margins of `BlurPool` widen a patch with little weight. `ndf` is
+    the width of the first layer.
     """
 
-    def __init__(self, ndf: int, in_channels: int = 3) -> None:
+    def __init__(self, ndf: int, halvings: int = 3, in_channels: int = 3) -> None:
         super().__init__()
+        widths = [ndf * 2**n for n in range(halvings + 1)]
         self.layers = nn.Sequential(
             nn.Conv2d(in_channels, ndf, 4, padding=1),
             nn.LeakyReLU(0.2),
-            BlurPool(ndf),
-            *_judging(ndf, 2 * ndf),
-            BlurPool(2 * ndf),
-            *_judging(2 * ndf, 4 * ndf),
-            BlurPool(4 * ndf),
-            *_judging(4 * ndf, 8 * ndf),
-            nn.Conv2d(8 * ndf, 1, 4, padding=1),
+            *(
+                layer
+                for narrow, wide in pairwise(widths)
+                for layer in (BlurPool(narrow), *_judging(narrow, wide))
+            ),
+            nn.Conv2d(widths[-1], 1, 4, padding=1),
         )
         initialise(self)
 

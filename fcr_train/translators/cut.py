@@ -41,7 +41,9 @@ class CUT(nn.Module):
         self.config = config
         layers = config.patch_nce.layers
         self.generator = ResnetGenerator(config.generator.ngf, config.generator.blocks)
-        self.discriminator = PatchDiscriminator(config.discriminator.ndf)
+        self.discriminator = PatchDiscriminator(
+            config.discriminator.ndf, config.discriminator.halvings
+        )
         self.projection = PatchProjection(
             self.generator.feature_widths(layers), config.patch_nce.width
         )

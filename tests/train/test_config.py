@@ -46,7 +46,7 @@ def test_presets_load_and_survive_a_checkpoint(model: str, preset: str) -> None:
     assert parse(type(config), to_table(config)) == config
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", ["paper", "tiny"])
 def test_fastcut_differs_from_cut_in_its_own_numbers_only(preset: str) -> None:
     cut, fastcut = read_flat(preset, "cut"), read_flat(preset, "fastcut")
 

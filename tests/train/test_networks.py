@@ -61,8 +61,9 @@ def test_paper_discriminator_has_the_published_number_of_parameters() -> None:
     assert sum(weight.numel() for weight in discriminator.parameters()) == 2_764_737
 
 
-def test_discriminator_judges_patches() -> None:
-    discriminator = PatchDiscriminator(ndf=4)
+@pytest.mark.parametrize(("halvings", "patch"), [(1, 16 + 2), (2, 34 + 2 + 4), (3, 70 + 2 + 4 + 8)])
+def test_discriminator_judges_patches(halvings: int, patch: int) -> None:
+    discriminator = PatchDiscriminator(ndf=4, halvings=halvings)
     for number, layer in enumerate(discriminator.layers):
         if isinstance(layer, torch.nn.InstanceNorm2d):
             discriminator.layers[number] = torch.nn.Identity()  # it mixes all places
@@ -73,8 +74,8 @@ def test_discriminator_judges_patches() -> None:
 
     seen = face.grad.abs().sum(dim=1)[0].nonzero()
     extent = seen.max(dim=0).values - seen.min(dim=0).values + 1
-    # 70 by the convolutions; each [1, 2, 1] filter sees 2 pixels more of its level: 2 + 4 + 8.
-    assert extent.tolist() == [84, 84]
+    # By the convolutions, and each [1, 2, 1] filter sees 2 pixels more of its level.
+    assert extent.tolist() == [patch, patch]
 
 
 def test_generator_returns_a_face_of_the_skulls_size_in_range() -> None:
