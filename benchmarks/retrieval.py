@@ -81,7 +81,7 @@ def summarise(ranks: np.ndarray, people: int) -> dict[str, Any]:
         shares[k] = {
             "share": float((ranks <= k).mean()),
             "interval95": [float(low), float(high)],
-            "chance": k / people,
+            "chance": min(1, k / people),
         }
     return {"films": len(ranks), "median_rank": float(np.median(ranks)), "top": shares}
 
@@ -121,16 +121,20 @@ def main(
 
 def show(record: dict[str, Any]) -> None:
     """Print the shares beside chance."""
-    table = Table("probe", "films", "median rank", *(f"top {k} (chance)" for k in RANKS))
     rows = {f"face from the {view} film": row for view, row in record["views"].items()}
     rows["another frontal portrait"] = record["other_portrait"]
+    table = Table("probe", "in the first", "share", "95 %", "chance")
     for name, row in rows.items():
-        cells = [
-            f"{top['share']:.2f} [{top['interval95'][0]:.2f}, {top['interval95'][1]:.2f}]"
-            f" ({top['chance']:.2f})"
-            for top in row["top"].values()
-        ]
-        table.add_row(name, str(row["films"]), f"{row['median_rank']:.0f}", *cells)
+        for k, top in row["top"].items():
+            low, high = top["interval95"]
+            table.add_row(
+                name,
+                str(k),
+                f"{top['share']:.2f}",
+                f"{low:.2f}-{high:.2f}",
+                f"{top['chance']:.2f}",
+            )
+        table.add_row(f"{name}: median rank {row['median_rank']:.0f}", end_section=True)
     console = Console()
     console.print(table)
     console.print(f"{record['gallery_people']} people enrolled; {record['notice']}.")
