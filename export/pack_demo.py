@@ -39,6 +39,7 @@ def pack_demo(data: Path, bundle: Path, demo: Path) -> None:
     Bundle.load(bundle)
     people, images = _read_table(data / "people.csv"), _read_table(data / "images.csv")
     *enrolled, stranger = people
+    demo.mkdir(exist_ok=True)
     for name in ("bundle", "photos", "xrays"):
         shutil.rmtree(demo / name, ignore_errors=True)
     shutil.copytree(bundle, demo / "bundle")

@@ -61,7 +61,9 @@ def test_paper_discriminator_has_the_published_number_of_parameters() -> None:
     assert sum(weight.numel() for weight in discriminator.parameters()) == 2_764_737
 
 
-@pytest.mark.parametrize(("halvings", "patch"), [(1, 16 + 2), (2, 34 + 2 + 4), (3, 70 + 2 + 4 + 8)])
+@pytest.mark.parametrize(
+    ("halvings", "patch"), [(1, 16 + 2), (2, 34 + 2 + 4), (3, 70 + 2 + 4 + 8)]
+)
 def test_discriminator_judges_patches(halvings: int, patch: int) -> None:
     discriminator = PatchDiscriminator(ndf=4, halvings=halvings)
     for number, layer in enumerate(discriminator.layers):
