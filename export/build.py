@@ -208,7 +208,7 @@ def _flatten(data: Mapping[str, Any]) -> dict[str, Scalar]:
     """Keep plain facts, and of a list its length: a bundle carries no names of people."""
     return {
         key: len(value) if isinstance(value, list) else value
-        for key, value in data.items()
+        for key, value in sorted(data.items())
         if isinstance(value, (str, int, float, bool, list))
     }
 

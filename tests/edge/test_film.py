@@ -15,10 +15,10 @@ GREY_LEVEL = 1
 
 
 def make_film(height: int = 300, width: int = 240) -> np.ndarray:
-    """Draw a bright ring of bone in a dim disc of soft tissue on black."""
+    """Draw a bright ring of bone in a dim ball of soft tissue on black."""
     y, x = np.mgrid[:height, :width]
     radius = np.hypot(y - height / 2, x - width / 2)
-    levels = np.where(radius < 110, 70.0, 5.0)
+    levels = 5 + 100 * np.sqrt(np.clip(1 - (radius / 115) ** 2, 0, None))
     levels += np.where(np.abs(radius - 80) < 5, 160.0, 0.0)
     return levels.astype(np.uint8)
 
