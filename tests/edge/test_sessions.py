@@ -269,7 +269,7 @@ def test_weights_from_a_file_outside_the_bundle_are_refused(tmp_path, monkeypatc
     (tmp_path / "weights.bin").write_bytes(np.float32(2).tobytes())
     monkeypatch.chdir(tmp_path)
 
-    with pytest.raises(BundleError, match="External data"):
+    with pytest.raises(BundleError, match="refuses the model"):
         open_session(WEIGHTS_IN_A_FILE, "cpu")
 
 
