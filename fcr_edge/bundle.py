@@ -374,6 +374,11 @@ class Bundle:
         return self._models[self.manifest.models[role].fp32.path]
 
 
+def read_manifest(folder: Path) -> Manifest:
+    """Read what a bundle says of itself; no file of it is verified. Raises BundleError."""
+    return Manifest.from_json(_read_regular(folder / MANIFEST_NAME, MAX_MANIFEST_BYTES))
+
+
 def check_name(name: str) -> None:
     """Check that a bundle may have this name. Raises BundleError."""
     _require(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fcr_edge import film, imaging, soft_tissue
-from fcr_edge.bundle import Bundle
+from fcr_edge.bundle import MANIFEST_NAME, Bundle, read_manifest
 from fcr_edge.errors import BundleError
 from fcr_edge.sessions import open_session
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from fcr_edge.gallery import Gallery, SearchResult
     from fcr_edge.gallery.records import Mode
     from fcr_edge.sessions import Device, Session, SessionInfo
+
+logger = logging.getLogger(__name__)
 
 STAGES = ("film", "soft_tissue", "translator", "embedder", "search")
 """The steps from an X-ray file to candidates, in order; timings bear these names."""
@@ -188,13 +191,18 @@ def find_bundle(fingerprint: str, gallery: Path) -> Bundle:
     """Find the bundle that a gallery was enrolled with, by its embedder's fingerprint.
 
     Looks at the folders beside the gallery, then in the user's data folder, then at the packaged
-    demo bundle. Raises BundleError where none of them fits.
+    demo bundle. One whose manifest cannot be read is passed over with a warning.
+
+    Raises BundleError where none of them fits, and where the one that fits is not whole.
     """
     for folder in _bundle_folders(gallery):
-        if folder.joinpath("manifest.json").is_file():
-            bundle = Bundle.load(folder)
-            if bundle.fingerprint == fingerprint:
-                return bundle
+        try:
+            fits = read_manifest(folder).fingerprint == fingerprint
+        except BundleError as err:
+            logger.warning("not a bundle, passed over: %s", err)
+        else:
+            if fits:
+                return Bundle.load(folder)
     raise BundleError(
         f"no bundle with the embedder {fingerprint[:12]}, which {gallery} was enrolled with, lies"
         f" beside it or in {user_bundles()}: name one with --bundle"
@@ -211,7 +219,7 @@ def user_bundles() -> Path:
 def _bundle_folders(gallery: Path) -> Iterator[Path]:
     for parent in (gallery.resolve().parent, user_bundles()):
         if parent.is_dir():
-            yield from sorted(path for path in parent.iterdir() if path.is_dir())
+            yield from sorted(path.parent for path in parent.glob(f"*/{MANIFEST_NAME}"))
     yield demo_folder() / "bundle"
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -152,6 +153,29 @@ def test_bundle_is_found_by_the_gallery_s_fingerprint(
     assert find_bundle(fingerprint, gallery_file).folder == demo_folder() / "bundle"
     with pytest.raises(BundleError, match="--bundle"):
         find_bundle("0" * 64, gallery_file)
+
+
+def test_other_bundles_beside_the_gallery_are_passed_over(
+    identifier: Identifier, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "manifest.json").write_text("{}")
+    shutil.copytree(demo_folder() / "bundle", tmp_path / "fitting")
+
+    found = find_bundle(identifier.bundle.fingerprint, tmp_path / "db.bin")
+
+    assert found.folder == tmp_path / "fitting"
+    assert "passed over" in caplog.text
+
+
+def test_fitting_bundle_that_is_not_whole_is_refused(
+    identifier: Identifier, tmp_path: Path
+) -> None:
+    shutil.copytree(demo_folder() / "bundle", tmp_path / "fitting")
+    (tmp_path / "fitting" / "translator.onnx").write_bytes(b"another translator")
+
+    with pytest.raises(BundleError, match=r"translator\.onnx has 18 bytes"):
+        find_bundle(identifier.bundle.fingerprint, tmp_path / "db.bin")
 
 
 def test_demo_bundle_is_whole_and_small() -> None:
