@@ -216,7 +216,14 @@ def test_interrupted_enrolment_keeps_what_was_committed(tmp_path: Path) -> None:
     table.write_text("person,file\n" + "".join(f"p{n},{photo}\n" for n in range(MANY_PEOPLE)))
     command = [sys.executable, "-m", "fcr_edge", "enroll", str(table)]
     command += ["--gallery", str(file), "--device", "cpu"]
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs, such as this test run may be one, ignore Ctrl-C by inheritance.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while child.poll() is None and not (file.exists() and file.stat().st_size > SOME_BYTES):
         time.sleep(0.01)
 
