@@ -221,7 +221,7 @@ def test_interrupted_enrolment_keeps_what_was_committed(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        # A shell's background jobs, such as this test run may be one, ignore Ctrl-C by inheritance.
+        # Background jobs of a shell, as this run may be one, ignore Ctrl-C by inheritance.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while child.poll() is None and not (file.exists() and file.stat().st_size > SOME_BYTES):
