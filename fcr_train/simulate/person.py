@@ -22,7 +22,8 @@ from fcr_train.simulate.radiograph import (
 )
 from fcr_train.simulate.scene import draw_scene
 from fcr_train.simulate.shape import Anatomy, Surfaces
-from fcr_train.simulate.skull import build_skull
+from fcr_train.simulate.skull import SkullBuilder, Template
+from fcr_train.simulate.traits import SkullTraits, draw_traits
 from fcr_train.simulate.warp import Calibration, Pose, Warp, draw_pose
 
 if TYPE_CHECKING:
@@ -54,14 +55,13 @@ class Picture:
 
 
 class Simulator:
-    """Makes people; holds what all of them share: head, skull template, warp and studio."""
+    """Makes people; holds what all of them share: head, skull builder, warp and studio."""
 
     def __init__(self) -> None:
-        """Load the head, build the skull and calibrate it: a few seconds."""
+        """Load the head and prepare what all skulls share: a few seconds."""
         self.anatomy = Anatomy(load_head())
-        self.template = build_skull(self.anatomy)
-        self.calibration = Calibration(self.anatomy, self.template)
-        self.warp = Warp(self.anatomy, self.template, self.calibration)
+        self.builder = SkullBuilder(self.anatomy)
+        self.warp = Warp(self.anatomy)
         self.studio = Studio(self.anatomy)
 
     def person(self, seed: int, number: int) -> tuple[Person, Surfaces]:
@@ -69,15 +69,25 @@ class Simulator:
         person = draw_person(person_stream(seed, number, "population"))
         return person, self.anatomy.surfaces(person, person_stream(seed, number, "depths"))
 
+    def traits(self, person: Person, seed: int, number: int) -> SkullTraits:
+        """Draw what is a person's own in the skull."""
+        return draw_traits(person, person_stream(seed, number, "traits"))
+
     def films(
-        self, person: Person, surfaces: Surfaces, poses: Mapping[View, Pose], size: int
+        self,
+        person: Person,
+        surfaces: Surfaces,
+        template: Template,
+        poses: Mapping[View, Pose],
+        size: int,
     ) -> dict[View, LineIntegrals]:
         """Project a person's head once in each view asked for, each in a pose of its own."""
-        field = self.warp.field(surfaces.bony)
+        calibration = Calibration(self.anatomy, template)
+        field = self.warp.field(surfaces.bony, calibration)
         closed = self.anatomy.head.with_closed_mouth(surfaces.skin)
         return {
             view: line_integrals(
-                self.warp.skull(surfaces.bony, field, pose),
+                self.warp.skull(template, surfaces.bony, field, pose),
                 pose.turn(closed),
                 self.anatomy.head.triangles,
                 Projection.posed(view, size, pose),
@@ -91,7 +101,8 @@ class Simulator:
         person, surfaces = self.person(seed, number)
         posing, noise = (person_stream(seed, number, name) for name in ("poses", "films"))
         poses = {v: draw_pose(posing, FILM_TILT_DEGREES, FILM_SCALE, FILM_SHIFT_MM) for v in VIEWS}
-        for view, film in self.films(person, surfaces, poses, size).items():
+        template = self.builder.build(self.traits(person, seed, number))
+        for view, film in self.films(person, surfaces, template, poses, size).items():
             yield Picture(view, "xray", 0, expose(film.full, FILM, noise))
             yield Picture(view, "bone", 0, expose(film.bone, BONE, noise))
         look = draw_look(person, person_stream(seed, number, "portraits"))

@@ -14,8 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Sex = Literal["female", "male"]
-Stream = Literal["population", "depths", "films", "poses", "portraits"]
-STREAMS: tuple[Stream, ...] = ("population", "depths", "films", "poses", "portraits")
+Stream = Literal["population", "depths", "films", "poses", "portraits", "traits", "exposure"]
+STREAMS: tuple[Stream, ...] = (
+    "population",
+    "depths",
+    "films",
+    "poses",
+    "portraits",
+    "traits",
+    "exposure",
+)
 """Each person's random streams: a draw added to one leaves the others as they were."""
 
 MEAN_BMI = 22.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from scipy.spatial import cKDTree
 from fcr_train.simulate.depths import DepthField, DepthTable, read_depths
 from fcr_train.simulate.head import Head, macro_weights
 from fcr_train.simulate.population import MEAN_BMI, Person
+from fcr_train.simulate.raster import nearest
 from fcr_train.simulate.sliders import ASYMMETRIES, read_sliders
 
 if TYPE_CHECKING:
@@ -33,6 +35,13 @@ NORMAL_REACH_MM = 8.0
 """Skin moves by tissue depth along the mean normal over this reach."""
 NECK_SLOPE = 12.0
 """Body-mass index above the mean that gives the full double chin [kg/m2]."""
+
+NEIGHBOURS = 32
+"""Vertices of the skin that carry a point of the skull."""
+BLUR_MM = 12.0
+"""Blur of the warp far from the skin, the sd of a Gaussian."""
+DEPTH_ROUNDS = 3
+DEPTH_LIMIT_MM = 20.0
 
 Weights = dict[str, float]
 
@@ -117,10 +126,13 @@ class Anatomy:
         self.eye_distance = np.linalg.norm(to_eyes, axis=2).min(1)
         self.control = np.flatnonzero(self._is_control())
         self.landmarks = self._nearest_control(self.table.position)
-        self._field = DepthField(self.reference, self.reference[self.landmarks])
         self._depth_share = self._depth_fade()
+        self._field = DepthField(self.reference, self.landmarks, self._depth_share)
         self._lid_share = self._lid_shares()
         self._smoothing = self._normal_smoothing()
+        skin, normals = landmark_rays(self, self.reference)
+        self._bone = skin - self.table.mean[:, None] * normals
+        self._bone_shares = blurred_shares(self.reference[self.control], self._bone)
 
     def _is_control(self) -> Bool[np.ndarray, " v"]:
         """Tell the skin that carries the warp: without ears, mouth, lids and trunk."""
@@ -164,8 +176,16 @@ class Anatomy:
         bony, face = self.head.shape(bony_weights), self.head.shape(face_weights)
         origin = self.head.eye_centres(bony).mean(0)
         bony, face = (self._sized(shape - origin, person) for shape in (bony, face))
-        deviation = self.table.deviation(person, rng)
-        return Surfaces(bony, self._skin(face, deviation), self.table.mean + deviation)
+        target = self.table.mean + self.table.deviation(person, rng)
+        return Surfaces(bony, self._skin(face, self.bone_points(bony), target), target)
+
+    def bone_points(self, bony: Float64[np.ndarray, "v 3"]) -> Float64[np.ndarray, "l 3"]:
+        """Say where the warp carries the bone under each landmark [mm].
+
+        A calibrated template has its bone at the mean depth below the reference head.
+        """
+        move = bony[self.control] - self.reference[self.control]
+        return np.asarray(self._bone + self._bone_shares @ move)
 
     def _sized(
         self, shape: Float64[np.ndarray, "v 3"], person: Person
@@ -178,13 +198,73 @@ class Anatomy:
         return np.asarray(person.size * np.stack([x, height * y, z], 1))
 
     def _skin(
-        self, face: Float64[np.ndarray, "v 3"], deviation: Float64[np.ndarray, " l"]
+        self,
+        face: Float64[np.ndarray, "v 3"],
+        bone: Float64[np.ndarray, "l 3"],
+        target: Float64[np.ndarray, " l"],
     ) -> Float64[np.ndarray, "v 3"]:
-        """Move the face along its normals by the deviation of the tissue depths."""
-        change = self._field.spread(deviation)
-        ears = self.head.masks["ears"]
-        # Ears ride on the head as they are: a varying offset would crumple them.
-        change[ears] = np.median(change[ears])
+        """Move the face along its normals until landmarks lie `target` above the bone.
+
+        So tissue depths follow the table whatever a soft-only slider adds; its feature stays
+        between landmarks.
+        """
         normals = self._smoothing @ vertex_normals(face, self.head.skin)
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
-        return np.asarray(face + normals * (self._depth_share * change)[:, None])
+        change = np.zeros(len(target))
+        skin = face
+        for _ in range(DEPTH_ROUNDS):
+            at, along = landmark_rays(self, skin)
+            change += target - ((at - bone) * along).sum(1)
+            skin = face + normals * (self._depth_share * self._spread(change))[:, None]
+        return np.asarray(skin)
+
+    def _spread(self, change: Float64[np.ndarray, " l"]) -> Float64[np.ndarray, " v"]:
+        """Spread changes of depth over the skin; ears ride on the head as they are."""
+        spread = self._field.spread(np.clip(change, -DEPTH_LIMIT_MM, DEPTH_LIMIT_MM))
+        ears = self.head.masks["ears"]
+        # A varying offset would crumple the ears.
+        spread[ears] = np.median(spread[ears])
+        return spread
+
+
+def landmark_rays(
+    anatomy: Anatomy, skin: Float64[np.ndarray, "v 3"]
+) -> tuple[Float64[np.ndarray, "l 3"], Float64[np.ndarray, "l 3"]]:
+    """Give the skin points of the landmarks and outward normals, each the mean of 12 around."""
+    normals = vertex_normals(skin, anatomy.head.skin)[anatomy.control]
+    around = nearest(skin[anatomy.control], skin[anatomy.landmarks], 12)[1]
+    mean = normals[around].mean(1)
+    return skin[anatomy.landmarks], mean / np.linalg.norm(mean, axis=1, keepdims=True)
+
+
+def skin_shares(
+    skin: Float64[np.ndarray, "c 3"], points: Float64[np.ndarray, "n 3"]
+) -> tuple[csr_array, Float64[np.ndarray, " n"]]:
+    """Weigh the vertices of the skin at each point, the weights of a point summing to 1.
+
+    The 32 nearest count; deeper points average over a wider reach. Says for each point, too, how
+    much of a blur it needs [0-1]: far from the skin the nearest vertices change abruptly.
+    """
+    distance, near = nearest(skin, points, NEIGHBOURS)
+    reach = np.maximum(10.0, 5.0 + 0.8 * distance[:, 7:8])
+    weight = np.exp(-((distance / reach) ** 2)) + 1e-12
+    weight /= weight.sum(1, keepdims=True)
+    ends = np.arange(0, near.size + 1, NEIGHBOURS)
+    shares = csr_array((weight.ravel(), near.ravel(), ends), shape=(len(points), len(skin)))
+    return shares, np.clip((distance[:, 7] - 8.0) / 14.0, 0, 1)
+
+
+def blurred_shares(
+    skin: Float64[np.ndarray, "c 3"], points: Float64[np.ndarray, "n 3"]
+) -> Float64[np.ndarray, "n c"]:
+    """Give the weights of `skin_shares`, blurred as deep points need it by 27 samples around.
+
+    The samples are those of a three-point rule for a Gaussian: 0 and +-sqrt(3) sd.
+    """
+    shares, blur = skin_shares(skin, points)
+    around = np.zeros(shares.shape)
+    step = np.sqrt(3) * BLUR_MM
+    for signs in itertools.product((-1, 0, 1), repeat=3):
+        weight = np.prod([1 / 6 if sign else 2 / 3 for sign in signs])
+        around += weight * skin_shares(skin, points + step * np.array(signs))[0].toarray()
+    return np.asarray(shares.toarray() * (1 - blur[:, None]) + around * blur[:, None])

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
-from scipy.sparse import csr_array
 
 from fcr_train.simulate.depths import gaussian
-from fcr_train.simulate.raster import nearest
-from fcr_train.simulate.shape import vertex_normals
-from fcr_train.simulate.skull import ORIGIN, SHAPE, STEP_MM, Template
+from fcr_train.simulate.shape import BLUR_MM, landmark_rays, skin_shares
+from fcr_train.simulate.skull import block_index
+from fcr_train.simulate.solids import ORIGIN, STEP_MM
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Float64, Int64
+    from jaxtyping import Bool, Float32, Float64
 
     from fcr_train.simulate.shape import Anatomy
+    from fcr_train.simulate.skull import Template
 
     Points = Float64[np.ndarray, "n 3"]
 
 LATTICE_MM = 6.0
-NEIGHBOURS = 32
 MARGIN_MM = 3.0
+REFERENCE_MARGIN_MM = 12.0
+"""How far the lattice reaches beyond the skin of a person, and of the reference head."""
+INVERSE_ROUNDS = 40
+INVERSE_STEP_MM = 0.01
 BONE_LEVEL = 0.008
 """Attenuation beyond soft tissue at which a ray has met bone [per mm]."""
 RAY_STEP_MM = 0.25
@@ -140,14 +144,6 @@ def first_bone(excess: Float64[np.ndarray, " n"], steps: int) -> Float64[np.ndar
     return np.where(hit.any(1), hit.argmax(1) * RAY_STEP_MM, np.inf)
 
 
-def landmark_rays(anatomy: Anatomy, skin: Points) -> tuple[Points, Points]:
-    """Give the skin points of the landmarks and outward normals, each the mean of 12 around."""
-    normals = vertex_normals(skin, anatomy.head.skin)[anatomy.control]
-    around = nearest(skin[anatomy.control], skin[anatomy.landmarks], 12)[1]
-    mean = normals[around].mean(1)
-    return skin[anatomy.landmarks], mean / np.linalg.norm(mean, axis=1, keepdims=True)
-
-
 def sample(volume: Float32[np.ndarray, "x y z"], points: Points) -> Float64[np.ndarray, " n"]:
     """Interpolate a template volume at points of the reference head; 0 outside the grid."""
     index = (points - ORIGIN) / STEP_MM
@@ -159,74 +155,106 @@ class Field:
     """Where points of a person's head lie in the template, as offsets on a lattice [mm]."""
 
     grid: Grid
-    move: Float64[np.ndarray, "x y z 3"]
+    move: Float32[np.ndarray, "3 x y z"]
+
+    def offsets(self, points: Points) -> Float32[np.ndarray, "n 3"]:
+        """Interpolate the offsets at points, linearly; beyond the lattice its border goes on."""
+        index = ((points - self.grid.start) / self.grid.step).T
+        return np.stack(
+            [
+                ndimage.map_coordinates(move, index, np.float32, order=1, mode="nearest")
+                for move in self.move
+            ],
+            1,
+        )
 
     def to_reference(self, points: Points) -> Points:
-        """Map points to the template, interpolating linearly."""
-        index = ((points - self.grid.start) / self.grid.step).T
-        move = [
-            ndimage.map_coordinates(self.move[..., k], index, order=1, mode="nearest")
-            for k in range(3)
-        ]
-        return np.asarray(points + np.stack(move, 1))
+        """Map points to the template."""
+        return np.asarray(points + self.offsets(points))
 
 
 class Warp:
-    """Carries the calibrated template into the heads of people."""
+    """Carries templates into the heads of people, as their bony shape says."""
 
-    def __init__(self, anatomy: Anatomy, template: Template, calibration: Calibration) -> None:
-        """Keep what all people share."""
+    def __init__(self, anatomy: Anatomy) -> None:
+        """Weigh the skin around each node of a lattice on the reference head, once for all."""
         self._anatomy = anatomy
-        self._template = template
-        self._calibration = calibration
-        filled = (template.bone > 0) | (template.air > 0)
-        self._filled = ndimage.binary_dilation(filled, np.ones((3, 3, 3), bool)).ravel()
+        self._shape = anatomy.reference[anatomy.control]
+        self._grid = lattice(self._shape, REFERENCE_MARGIN_MM)
+        shares, blur = skin_shares(self._shape, self._grid.points())
+        self._shares = shares.astype(np.float32)
+        self._blur = blur.astype(np.float32).reshape(self._grid.shape)
 
-    def to_reference(self, bony: Points, points: Points) -> Points:
-        """Map points of a person's head to the template, `bony` being the person's bony shape.
+    def forward(self, bony: Points) -> Field:
+        """Say how far each place of the reference head moves in a person, on a lattice [mm].
 
-        The displacement is that of the 32 nearest control vertices of the skin, weighted by
-        distance; deeper points average over a wider area.
+        The displacement is that of the control vertices of the skin around, weighted by
+        distance; deeper points average over a wider area. Linear in the bony shape.
         """
-        control = bony[self._anatomy.control]
-        move = self._anatomy.reference[self._anatomy.control] - control
-        distance, near = nearest(control, points, NEIGHBOURS)
-        reach = np.maximum(10.0, 5.0 + 0.8 * distance[:, 7:8])
-        weight = np.exp(-((distance / reach) ** 2)) + 1e-12
-        weight /= weight.sum(1, keepdims=True)
-        ends = np.arange(0, near.size + 1, NEIGHBOURS)
-        shares = csr_array((weight.ravel(), near.ravel(), ends), shape=(len(points), len(move)))
-        reference = points + shares @ move
-        return np.asarray(reference + self._calibration.displacement(reference))
+        move = (bony[self._anatomy.control] - self._shape).astype(np.float32)
+        volumes = on_lattice(self._grid, self._shares @ move)
+        for volume in volumes:
+            smooth = ndimage.gaussian_filter(volume, BLUR_MM / LATTICE_MM, truncate=3.0)
+            volume += self._blur * (smooth - volume)
+        return Field(self._grid, volumes)
 
-    def field(self, bony: Points) -> Field:
-        """Map a lattice of 6 mm around a person's head to the template."""
+    def field(self, bony: Points, calibration: Calibration) -> Field:
+        """Map a lattice of 6 mm around a person's head to the calibrated template."""
         grid = lattice(bony[self._anatomy.control], MARGIN_MM)
-        points = grid.points()
-        move = self.to_reference(bony, points) - points
-        return Field(grid, move.reshape(*grid.shape, 3))
+        points = grid.points().astype(np.float32)
+        reference = invert(self.forward(bony), points)
+        reference += calibration.displacement(reference)
+        return Field(grid, on_lattice(grid, reference - points))
 
-    def skull(self, bony: Points, field: Field, pose: Pose = STRAIGHT) -> Skull:
+    def skull(
+        self, template: Template, bony: Points, field: Field, pose: Pose = STRAIGHT
+    ) -> Skull:
         """Build a person's skull in a pose, on a grid of 1.5 mm around the bony shape."""
-        posed = pose.turn(bony[self._anatomy.control])
-        coarse = lattice(posed, MARGIN_MM)
+        coarse = lattice(pose.turn(bony[self._anatomy.control]), MARGIN_MM)
         nodes = field.to_reference(pose.turn_back(coarse.points()))
-        nodes = ((nodes - ORIGIN) / STEP_MM).reshape(*coarse.shape, 3)
-        grid, index = refine(coarse, nodes)
-        chosen = np.flatnonzero(self._filled[nearest_cells(index)])
-        index = index.reshape(3, -1)[:, chosen]
+        nodes = ((nodes - ORIGIN) / STEP_MM).astype(np.float32).reshape(*coarse.shape, 3)
+        ratio = round(LATTICE_MM / STEP_MM)
+        x, y, z = ((count - 1) * ratio for count in coarse.shape)
+        grid = Grid(coarse.start, STEP_MM, (x, y, z))
         bone, air = np.zeros((2, *grid.shape), np.float32)
-        for out, volume in ((bone, self._template.bone), (air, self._template.air)):
-            values = ndimage.map_coordinates(volume, index, np.float32, order=1, cval=0.0)
-            out.reshape(-1)[chosen] = values
+        for out, volume, near in (
+            (bone, template.bone, template.bone_blocks),
+            (air, template.air, template.air_blocks),
+        ):
+            fill_blocks(out, volume, nodes, near, ratio)
         return Skull(grid, bone, air)
 
-    def measure_depths(self, bony: Points, skin: Points) -> Float64[np.ndarray, " l"]:
+    def measure_depths(
+        self, template: Template, calibration: Calibration, bony: Points, skin: Points
+    ) -> Float64[np.ndarray, " l"]:
         """Measure a person's tissue depths along rays from the skin [mm]; infinite for a miss."""
         start, normals = landmark_rays(self._anatomy, skin)
         steps = np.arange(0, 60.0, RAY_STEP_MM)
         rays = (start[:, None] - steps[None, :, None] * normals[:, None]).reshape(-1, 3)
-        return first_bone(sample(self._template.bone, self.to_reference(bony, rays)), len(steps))
+        reference = self.field(bony, calibration).to_reference(rays)
+        return first_bone(sample(template.bone, reference), len(steps))
+
+
+def invert(forward: Field, points: Float32[np.ndarray, "n 3"]) -> Float32[np.ndarray, "n 3"]:
+    """Find the places that a displacement carries to `points`, by fixed-point rounds.
+
+    Each round starts a step behind: reference = point - displacement(reference). It converges
+    where the displacement changes by less than its distance; after a few rounds nearly all
+    points stand still and only the others go on.
+    """
+    reference = points.copy()
+    moving = np.arange(len(points))
+    for _ in range(INVERSE_ROUNDS):
+        before = reference[moving]
+        reference[moving] = points[moving] - forward.offsets(before)
+        step = np.abs(reference[moving] - before).max(1)
+        moving = moving[step > INVERSE_STEP_MM]
+    return reference
+
+
+def on_lattice(grid: Grid, offsets: Points) -> Float32[np.ndarray, "3 x y z"]:
+    """Lay offsets of grid points out as three volumes."""
+    return np.ascontiguousarray(offsets.T, np.float32).reshape(3, *grid.shape)
 
 
 def lattice(points: Points, margin_mm: float) -> Grid:
@@ -237,34 +265,36 @@ def lattice(points: Points, margin_mm: float) -> Grid:
     return Grid(low * LATTICE_MM, LATTICE_MM, (x, y, z))
 
 
-def nearest_cells(index: Float32[np.ndarray, "3 x y z"]) -> Int64[np.ndarray, " n"]:
-    """Give the flat index of the template cell nearest to each point; 0 for outside."""
-    cells = np.rint(index).astype(np.int32)
-    flat = (cells[0] * SHAPE[1] + cells[1]) * SHAPE[2] + cells[2]
-    inside = (cells >= 0).all(0)
-    for axis, count in enumerate(SHAPE):
-        inside &= cells[axis] < count
-    return np.where(inside, flat, 0).ravel()
+def fill_blocks(
+    out: Float32[np.ndarray, "x y z"],
+    volume: Float32[np.ndarray, "x y z"],
+    nodes: Float32[np.ndarray, "x y z 3"],
+    near: Bool[np.ndarray, " n"],
+    ratio: int,
+) -> None:
+    """Sample a volume in the blocks between lattice nodes that hold any of it.
+
+    `nodes` are places in the volume [cells], `near` tells its blocks that are not empty, and
+    `out` has `ratio` cells along each edge of a block.
+    """
+    corners = [nodes[i : i - 1 or None, j : j - 1 or None, k : k - 1 or None] for i, j, k in EDGES]
+    middle = sum(corners) / np.float32(8)
+    chosen = np.flatnonzero(near[block_index(middle.reshape(-1, 3))])
+    ends = np.stack([corner.reshape(-1, 3)[chosen] for corner in corners], 1)
+    index = np.matmul(corner_weights(ratio).T, ends).reshape(-1, 3)
+    values = ndimage.map_coordinates(volume, index.T, np.float32, order=1, cval=0.0)
+    x, y, z = (count // ratio for count in out.shape)
+    blocks = out.reshape(x, ratio, y, ratio, z, ratio)
+    i, j, k = np.unravel_index(chosen, (x, y, z))
+    blocks[i, :, j, :, k, :] = values.reshape(-1, ratio, ratio, ratio)
 
 
-def refine(
-    coarse: Grid, nodes: Float64[np.ndarray, "x y z 3"]
-) -> tuple[Grid, Float32[np.ndarray, "3 x y z"]]:
-    """Interpolate a vector on the lattice to steps of 1.5 mm, linearly along each axis."""
-    ratio = round(coarse.step / STEP_MM)
-    values = np.moveaxis(nodes, 3, 0).astype(np.float32)
-    for axis in (1, 2, 3):
-        values = stretch(values, axis, ratio)
-    x, y, z = values.shape[1:]
-    return Grid(coarse.start, STEP_MM, (x, y, z)), values
+EDGES = tuple(itertools.product((0, 1), repeat=3))
+"""Corners of a block."""
 
 
-def stretch(values: Float32[np.ndarray, ...], axis: int, ratio: int) -> Float32[np.ndarray, ...]:
-    """Put `ratio` - 1 linearly interpolated values between neighbours along an axis."""
-    values = np.moveaxis(values, axis, 0)
-    first, step = values[:-1], np.diff(values, axis=0) / np.float32(ratio)
-    fine = np.empty((ratio * len(first) + 1, *values.shape[1:]), np.float32)
-    for k in range(ratio):
-        fine[k:-1:ratio] = first + np.float32(k) * step
-    fine[-1] = values[-1]
-    return np.moveaxis(fine, 0, axis)
+def corner_weights(ratio: int) -> Float32[np.ndarray, "8 n"]:
+    """Give the weight of each corner of a block at each cell in it."""
+    along = np.arange(ratio, dtype=np.float32) / ratio
+    hat = np.stack([1 - along, along])
+    return np.asarray(np.einsum("ax,by,cz->abcxyz", hat, hat, hat).reshape(8, ratio**3))
