@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -70,25 +70,54 @@ def _start(
 @app.command()
 def simulate(
     out: Annotated[Path, typer.Option(help="Folder of the new dataset.")],
-    people: Annotated[int, typer.Option(min=1, help="How many people.")] = 200,
+    people: Annotated[int, typer.Option(min=0, help="How many people.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 1,
-    portraits: Annotated[int, typer.Option(min=1, help="Portraits a person and view.")] = 2,
-    size: Annotated[int, typer.Option(min=64, help="Side of the pictures [pixels].")] = 256,
+    kinds: Annotated[
+        str, typer.Option(help="Any of xray, bone, skull, face, field, lines; with commas.")
+    ] = "xray,bone,skull,face",
+    views: Annotated[str, typer.Option(help="frontal, lateral or both.")] = "frontal,lateral",
+    portraits: Annotated[
+        int,
+        typer.Option(min=1, help="Portraits a view: the first of the film's day, others later."),
+    ] = 2,
+    size: Annotated[int, typer.Option(help="Side of the pictures: 64, 128, 256 or 512.")] = 256,
+    bits: Annotated[int, typer.Option(help="Grey levels of films: 8 or 16 bits.")] = 8,
+    first: Annotated[int, typer.Option(min=1, help="Number of the first person.")] = 1,
+    depths: Annotated[
+        Path | None, typer.Option(help="Table of tissue depths instead of the packaged one.")
+    ] = None,
+    ct: Annotated[
+        Path | None,
+        typer.Option(
+            help="Head CT (DICOM folder, NIfTI, or sidecar of raw files): its films and face, and"
+            " its skull for all people."
+        ),
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes [all cores].")] = None,
 ) -> None:
-    """Make a dataset of simulated people: films, bone-only films, portraits."""
+    """Make a dataset of simulated people: skull films, bone, portraits.
+
+    Kinds: xray, the film; bone, bone alone; skull, the film without soft tissue around the bone,
+    as cut by hand; face, portraits; field, the film as it may arrive, turned, inverted, with
+    fittings; lines, line integrals.
+    """
+    from fcr_train.simulate import Plan
     from fcr_train.simulate import simulate as simulate_people
 
+    plan = Plan(
+        people,
+        seed,
+        first,
+        kinds=_split(kinds),
+        views=_split(views),
+        portraits=portraits,
+        size=size,
+        bits=bits,
+        depths=depths,
+        ct=ct,
+    )
     with _counter("people") as count:
-        simulate_people(
-            out,
-            people,
-            seed=seed,
-            workers=workers,
-            portraits=portraits,
-            size=size,
-            progress=count,
-        )
+        simulate_people(out, plan, workers, count)
     typer.echo(out)
 
 
@@ -201,6 +230,11 @@ def export(
             progress=count,
         )
     typer.echo(out)
+
+
+def _split(names: str) -> tuple[Any, ...]:
+    """Split a list at its commas; what takes the names checks them."""
+    return tuple(name.strip() for name in names.split(","))
 
 
 Settings = TypeVar("Settings", "TranslatorConfig", "EmbedderConfig")

@@ -4,43 +4,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fcr_train.simulate.plan import Plan
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["simulate"]
+__all__ = ["Plan", "simulate"]
 
 
 def simulate(
     out: Path,
-    people: int,
-    seed: int = 1,
+    plan: Plan,
     workers: int | None = None,
-    portraits: int = 2,
-    size: int = 256,
-    first: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Make a dataset of simulated people, or finish one that was interrupted.
 
-    Workers are fresh interpreters: a script that calls this does so under
-    `if __name__ == "__main__":`.
+    The same plan gives the same bytes, whatever `workers` is. Workers are fresh interpreters: a
+    script that calls this does so under `if __name__ == "__main__":`.
 
     Args:
         out: Folder of the dataset; made when missing.
-        people: How many people, 1 or more.
-        seed: Same seed, same bytes, whatever `workers` is.
+        plan: What to make of how many people.
         workers: Processes; by default one for each CPU core.
-        portraits: Portraits of each person and view, 1 or more.
-        size: Side of the pictures in pixels: 64, 128, 256 or 512.
-        first: Number of the first person; person 7 of a seed is the same in every dataset.
         progress: Called with the people done and all people.
 
     Raises:
-        ConfigError: An argument is out of range.
-        DataError: `out` cannot be written, or holds a dataset of other parameters.
+        ConfigError: `workers` is out of range.
+        DataError: `out` cannot be written, or holds a dataset of another plan; the table of tissue
+            depths or the CT cannot be used.
     """
-    from fcr_train.simulate.dataset import Parameters, make_dataset
+    from fcr_train.simulate.dataset import make_dataset
 
-    parameters = Parameters(people=people, seed=seed, portraits=portraits, size=size, first=first)
-    make_dataset(out, parameters, workers, progress)
+    make_dataset(out, plan, workers, progress)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -63,6 +63,11 @@ class Person:
     def is_male(self) -> bool:
         """Tell men from women."""
         return self.sex == "male"
+
+    def with_bmi(self, bmi: float) -> Person:
+        """Give the same person at another body mass."""
+        weight = float(np.clip(0.5 + (bmi - MEAN_BMI) / 30, 0, 1))
+        return replace(self, bmi=bmi, macro=replace(self.macro, weight=weight))
 
     def row(self) -> dict[str, str]:
         """Give the person's columns of people.csv, in order."""

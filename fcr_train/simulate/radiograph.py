@@ -1,4 +1,4 @@
-"""Radiographs: divergent Beer-Lambert projections of skin, air and bone, and their exposure."""
+"""Radiographs: divergent Beer-Lambert line integrals of skin, air and bone."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy import ndimage
 
 from fcr_train.simulate.raster import cover, cross
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Float64, Int64, UInt8
+    from jaxtyping import Float32, Float64, Int64
 
     from fcr_train.simulate.warp import Pose, Skull
 
@@ -145,20 +144,29 @@ def hat_weights(
 def project_volumes(skull: Skull, projection: Projection) -> tuple[Picture, Picture]:
     """Sum bone attenuation and air along each ray: dimensionless, and mm of air.
 
-    Each slab across the rays is resampled at its own magnification.
+    Slabs across the rays are resampled at their own magnification, two neighbours with that of
+    their middle: 0.75 mm off, which moves nothing by more than 0.07 mm.
     """
     order = (projection.depth_axis, 1, projection.across_axis)
     depth, height, breadth = (skull.grid.axis(k) for k in order)
-    across, up = projection.offsets()
-    beam = projection.magnification(depth)[:, None]
-    rows = hat_weights(up[None] * beam + CENTRE[1], height)
-    columns = hat_weights(across[None] * beam + CENTRE[order[2]], breadth).transpose(0, 2, 1)
     step = skull.grid.step
+    middle = depth[0] + step * (2 * np.arange(-(-len(depth) // 2)) + 0.5)
+    across, up = projection.offsets()
+    beam = projection.magnification(middle)[:, None]
+    rows = hat_weights(up[None] * beam + CENTRE[1], height)
+    columns = hat_weights(across[None] * beam + CENTRE[order[2]], breadth)
     bone, air = (
-        np.matmul(np.matmul(rows, volume.transpose(order)), columns).sum(0, np.float64) * step
-        for volume in (skull.bone, skull.air)
+        np.tensordot(np.matmul(rows, pairs), columns, ((0, 2), (0, 2))).astype(float) * step
+        for pairs in (add_pairs(volume.transpose(order)) for volume in (skull.bone, skull.air))
     )
     return bone, air
+
+
+def add_pairs(slabs: Float32[np.ndarray, "d h w"]) -> Float32[np.ndarray, "p h w"]:
+    """Add each slab to its neighbour; the last one of an odd number stays alone."""
+    pairs = slabs[0::2].copy()
+    pairs[: len(slabs) // 2] += slabs[1::2]
+    return pairs
 
 
 def line_integrals(
@@ -174,46 +182,3 @@ def line_integrals(
     slant = projection.slant()
     soft = np.maximum(SOFT * (path - air), 0)
     return LineIntegrals(soft * slant, bone_density * bone * slant)
-
-
-@dataclass(frozen=True)
-class Exposure:
-    """How line integrals become a film: scatter, noise, unsharp masking and the window."""
-
-    noise: float
-    sharpening: float
-    black: float
-    """Line integral shown black."""
-    white_percentile: float
-    """Percentile inside the head that is shown white."""
-    white_scale: float
-
-
-FILM = Exposure(noise=0.006, sharpening=0.6, black=0.25, white_percentile=99.7, white_scale=1.02)
-BONE = Exposure(noise=0.003, sharpening=0.5, black=0.02, white_percentile=99.6, white_scale=1.0)
-SCATTER = 0.15
-SCATTER_MM = 19.8
-SHARPENING_MM = 6.6
-INTENSITY_FLOOR = 2e-4
-GAMMA = 1.3
-
-
-def expose(
-    attenuation: Picture, exposure: Exposure, rng: np.random.Generator
-) -> UInt8[np.ndarray, "h w"]:
-    """Expose and develop a film, bright where the head absorbs."""
-    pixel_mm = FIELD_MM / len(attenuation)
-    clear = np.exp(-attenuation)
-    light = (1 - SCATTER) * clear + SCATTER * ndimage.gaussian_filter(clear, SCATTER_MM / pixel_mm)
-    light = light + exposure.noise * np.sqrt(0.03 * light + 1e-5) * rng.standard_normal(
-        light.shape
-    )
-    density = -np.log(np.maximum(light, INTENSITY_FLOOR))
-    blurred = ndimage.gaussian_filter(density, SHARPENING_MM / pixel_mm)
-    density = density + exposure.sharpening * (density - blurred)
-    inside = density[attenuation > exposure.black]
-    white = exposure.black + 1e-3
-    if inside.size:
-        white = max(white, exposure.white_scale * np.percentile(inside, exposure.white_percentile))
-    level = np.clip((density - exposure.black) / (white - exposure.black), 0, 1) ** GAMMA
-    return np.asarray(np.round(255 * level), np.uint8)

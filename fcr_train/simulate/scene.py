@@ -30,6 +30,10 @@ class Scene:
     clothes: Float64[np.ndarray, 3]
     expression: dict[str, float]
     gaze_mm: tuple[float, float]
+    years: float = 0.0
+    """After the film."""
+    bmi_change: float = 0.0
+    """Since the film [kg/m2]."""
     """Shift of the iris across and up."""
 
 

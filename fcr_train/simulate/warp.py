@@ -49,6 +49,14 @@ class Pose:
     shift_mm: tuple[float, float]
     """Of the picture, to the right and up."""
 
+    @property
+    def degrees(self) -> tuple[float, float, float]:
+        """Yaw, pitch and roll, as `rotation_matrix` takes them, in degrees."""
+        r = self.rotation
+        yaw, roll = np.arctan2(-r[2, 0], r[2, 2]), np.arctan2(-r[0, 1], r[1, 1])
+        angles = np.degrees([yaw, np.arcsin(r[2, 1]), roll])
+        return float(angles[0]), float(angles[1]), float(angles[2])
+
     def turn(self, points: Points) -> Points:
         """Turn points of the head into the pose."""
         return np.asarray((points - EAR_LINE) @ self.rotation.T + EAR_LINE)
