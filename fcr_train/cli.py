@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from fcr_train.config import EmbedderConfig, TranslatorConfig
     from fcr_train.data import Dataset
-    from fcr_train.prepare import Survey
     from fcr_train.splits import Fold, Split
+    from fcr_train.survey import Survey
     from fcr_train.tasks import EmbedderTask, TranslatorTask
     from fcr_train.trainer import Progress
 
@@ -140,11 +140,12 @@ def prepare(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Check a folder of film and photograph pairs, and make a dataset of it."""
-    from fcr_train.prepare import refuse_errors, survey, write_dataset
+    from fcr_train.prepare import write_dataset
+    from fcr_train.survey import refuse_errors, survey
 
     if out is None and not check_only:
         raise ConfigError("there is nowhere to write: pass --out FOLDER, or --check-only")
-    with _counter("files") as count:
+    with _counter("checking") as count:
         surveyed = survey(folder, layout.value, table, size, count)
     if as_json:
         typer.echo(json.dumps(surveyed.report(), indent=1, ensure_ascii=False))
@@ -177,7 +178,7 @@ def split(
     dataset = read_dataset(data)
     make = split_by_person if by is By.person else split_by_pair
     made = make(dataset, folds, seed)
-    with _counter("pictures") as count:
+    with _counter("checking") as count:
         check_leaks(dataset, made, count)
     write_split(made, out)
     _print_split(dataset, made)
@@ -347,7 +348,7 @@ def _read_fold(path: Path | None, number: int | None, dataset: Dataset) -> Fold 
         raise ConfigError("--split and --fold belong together: pass both, or neither")
     split = read_split(path, dataset)
     fold = split.fold(number)
-    with _counter("pictures") as count:
+    with _counter("checking") as count:
         check_leaks(dataset, split, count)
     return fold
 
@@ -380,8 +381,8 @@ def _print_split(dataset: Dataset, split: Split) -> None:
 
     pairs = dataset.pairs()
     by_person = split.by == "person"
-    last = ("women", "men", "ages") if by_person else ("of these, person also trains",)
-    table = Table("fold", "pairs training", "pairs held out", "people held out", *last)
+    last = ("women", "men", "ages") if by_person else ("pairs whose person trains",)
+    table = Table("fold", "pairs train", "held out", "people held out", *last)
     for number, fold in enumerate(split.folds):
         names = {person for person, _ in fold}
         people = [person for person in dataset.people if person.name in names]

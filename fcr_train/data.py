@@ -91,7 +91,7 @@ class Dataset:
 
     def pairs(self, people: Collection[str] | None = None) -> list[Pair]:
         """List the persons and views that have pictures, of these people or of all."""
-        wanted = self.names if people is None else people
+        wanted = {*(self.names if people is None else people)}
         return list(dict.fromkeys(row.pair for row in self.pictures if row.person in wanted))
 
     def select(self, kind: Kind, people: Collection[str]) -> list[Picture]:

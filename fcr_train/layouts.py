@@ -131,7 +131,7 @@ def read_s2f_name(name: PurePosixPath) -> tuple[str, str, str]:
     ('p00007', 'lateral', 'xray')
     """
     levels = [_cut(part) for part in (name.stem, *reversed(name.parent.parts))]
-    numbers = {int(word) for words in levels for word in words if word.isdigit()}
+    numbers = {int(word) for words in levels for word in words if word.isdecimal()}
     if len(numbers) != 1:
         found = ", ".join(map(str, sorted(numbers))) or "none"
         raise NameFault(f"needs exactly one number, that of the person (found: {found})")

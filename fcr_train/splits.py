@@ -231,10 +231,12 @@ def check_leaks(
     for kind in sorted({row.kind for row in rows}):
         places = [place for place, row in enumerate(rows) if row.kind == kind]
         copies = find_copies(
-            [prints[place] for place in places], [sides[rows[place].pair] for place in places]
+            [prints[place] for place in places],
+            [sides[rows[place].pair] for place in places],
+            progress,
         )
         for first, second in copies:
-            _refuse(rows[places[first]], rows[places[second]], "look like copies of one picture")
+            _refuse(rows[places[first]], rows[places[second]], "hold nearly the same picture")
 
 
 def _sides(dataset: Dataset, split: Split) -> dict[Pair, Hashable]:

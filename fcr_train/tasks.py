@@ -87,7 +87,7 @@ class TranslatorTask:
         self.plan, config = plan, plan.config
         self.schedule = config.schedule
         training, testing = plan.divide()
-        self.held_out = testing.names
+        self.held_out = _unseen(training, testing)
         self.skulls = _load_skulls(training, config, progress)
         self.faces = _load_faces(training, config, progress)
         self.sample_skulls, self.sample_faces = self._load_samples(testing)
@@ -167,7 +167,7 @@ class EmbedderTask:
         self.plan, config = plan, plan.config
         self.schedule = config.schedule
         training, testing = plan.divide()
-        self.held_out = testing.names
+        self.held_out = _unseen(training, testing)
         if len(training.people) < config.schedule.batch_size:
             raise DataError(
                 f"{len(training.people)} people are left for training, a batch takes"
@@ -302,6 +302,12 @@ def rank_mates(
 def _batches(album: Album) -> Iterator[UInt8[np.ndarray, "n h w c"]]:
     for start in range(0, len(album), _BATCH):
         yield album.pixels[start : start + _BATCH]
+
+
+def _unseen(training: Dataset, testing: Dataset) -> list[str]:
+    """List the people held out entirely; a split by pair holds out views of people who train."""
+    seen = {*training.names}
+    return [name for name in testing.names if name not in seen]
 
 
 def _load_skulls(

@@ -20,8 +20,9 @@ from fcr_train import data, prepare
 from fcr_train.augment import AUGMENTATIONS, apply_change, draw_change
 from fcr_train.cli import app
 from fcr_train.copies import find_copies, fingerprint
-from fcr_train.layouts import NameFault, read_folders_name, read_s2f_name, read_table
+from fcr_train.layouts import KINDS, VIEWS, NameFault, read_folders_name, read_s2f_name, read_table
 from fcr_train.splits import split_by_pair
+from fcr_train.survey import looks_inverted, survey
 
 runner = CliRunner()
 Draw = Callable[..., np.ndarray]
@@ -49,7 +50,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def problems(folder: Path, **options: object) -> list[tuple[str, str]]:
-    surveyed = prepare.survey(folder, "s2f", size=64, **options)  # type: ignore[arg-type]
+    surveyed = survey(folder, "s2f", size=64, **options)  # type: ignore[arg-type]
     return [(problem.level, problem.check) for problem in surveyed.problems]
 
 
@@ -129,6 +130,18 @@ def test_s2f_words_come_in_any_order(
     assert read_view == ("lateral" if view in ("LATERAL", "side") else "frontal")
     ours = {"x-ray": "xray", "film": "xray", "photo": "face"}
     assert read_kind == ours.get(kind.lower(), kind.lower())
+
+
+@given(parts=st.lists(st.text(st.characters(exclude_characters="\0/")), min_size=1, max_size=4))
+def test_any_name_is_understood_or_refused(parts: list[str]) -> None:
+    name = PurePosixPath("/".join(["x", *parts]))
+
+    for read in (read_s2f_name, read_folders_name):
+        try:
+            person, view, kind = read(name)
+        except NameFault:
+            continue
+        assert (person != "", view in VIEWS, kind in KINDS) == (True, True, True)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +231,7 @@ def test_a_wrong_table_of_people_is_refused(
     (tmp_path / "t.csv").write_text(table)
 
     with pytest.raises(DataError, match=words):
-        prepare.survey(folder, "s2f", tmp_path / "t.csv")
+        survey(folder, "s2f", tmp_path / "t.csv")
 
 
 @pytest.mark.parametrize(
@@ -236,15 +249,15 @@ def test_a_wrong_table_of_files_is_refused(
     (tmp_path / "t.csv").write_text(f"person,view,kind,file\n{first}\n{row}\n")
 
     with pytest.raises(DataError, match=words):
-        prepare.survey(folder, "csv", tmp_path / "t.csv")
+        survey(folder, "csv", tmp_path / "t.csv")
 
 
 def test_the_csv_layout_needs_its_table(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="columns person, view, kind and file"):
-        prepare.survey(folder, "csv")
+        survey(folder, "csv")
     (tmp_path / "t.csv").write_text("person,view,kind,file\na,f,face,gone.png\n")
 
-    surveyed = prepare.survey(folder, "csv", tmp_path / "t.csv")
+    surveyed = survey(folder, "csv", tmp_path / "t.csv")
 
     assert any("no such file" in problem.message for problem in surveyed.errors)
     assert {one.reason for one in surveyed.unused} >= {"not in the table"}
@@ -256,7 +269,7 @@ def test_every_file_is_used_or_listed_with_a_reason(folder: Path) -> None:
         (folder / name).write_bytes(b"nothing")
     (folder / "09_frontal_face.png").write_bytes(b"\x89PNG\r\n\x1a\n, and cut off")
 
-    surveyed = prepare.survey(folder, "s2f")
+    surveyed = survey(folder, "s2f")
 
     report = surveyed.report()
     listed = [one["source"] for one in (*report["used"], *report["unused"])]
@@ -269,7 +282,7 @@ def test_missing_mates_are_reported_both_ways(folder: Path) -> None:
     (folder / "02_lateral_face.png").unlink()
     (folder / "03_frontal_xray.png").unlink()
 
-    surveyed = prepare.survey(folder, "s2f", size=64)
+    surveyed = survey(folder, "s2f", size=64)
 
     messages = [one.message for one in surveyed.problems if one.check == "mates"]
     assert messages == [
@@ -286,7 +299,7 @@ def test_sizes_are_reported(folder: Path, draw: Draw) -> None:
     imaging.write_png(folder / "01_frontal_face.png", draw("large", "face", size=1100))
     imaging.write_png(folder / "01_lateral_face.png", draw("small", "face", size=40))
 
-    surveyed = prepare.survey(folder, "s2f", size=64)
+    surveyed = survey(folder, "s2f", size=64)
 
     found = {problem.message: problem.level for problem in surveyed.problems}
     assert found["1 pictures have a side below 64 pixels, which training asks for"] == "warning"
@@ -332,7 +345,7 @@ def test_a_film_that_shows_nothing_stops(folder: Path) -> None:
 def test_a_photograph_as_dicom_stops(folder: Path) -> None:
     (folder / "09_frontal_face.dcm").write_bytes(bytes(128) + b"DICM" + bytes(64))
 
-    surveyed = prepare.survey(folder, "s2f")
+    surveyed = survey(folder, "s2f")
 
     assert "give a photograph as PNG or JPEG" in surveyed.errors[0].message
 
@@ -358,7 +371,7 @@ def test_a_copy_under_another_name_stops(
     copy = CHANGES[change](Image.fromarray(picture))
     copy.save(folder / f"06_frontal_{kind}.jpg", quality=60)
 
-    surveyed = prepare.survey(folder, "s2f")
+    surveyed = survey(folder, "s2f")
 
     (error,) = surveyed.errors
     assert error.check == "two names"
@@ -380,7 +393,7 @@ def test_people_who_differ_in_case_stop(draw: Draw, tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         imaging.write_png(folder / "frontal_face.png", draw(person, "face"))
 
-    surveyed = prepare.survey(tmp_path / "pairs", "folders")
+    surveyed = survey(tmp_path / "pairs", "folders")
 
     assert [problem.message for problem in surveyed.errors] == [
         "Anna and anna differ in case only: rename"
@@ -433,7 +446,7 @@ def test_an_interrupted_prepare_reads_as_no_dataset_and_is_finished(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(folder, tmp_path / "whole", "--augment", "1")
-    surveyed = prepare.survey(folder, "s2f")
+    surveyed = survey(folder, "s2f")
     write, calls = prepare._write, []
 
     def interrupted(*arguments: object) -> dict[str, str]:
@@ -459,7 +472,7 @@ def test_an_interrupted_prepare_reads_as_no_dataset_and_is_finished(
 
 
 def test_a_picture_that_changed_meanwhile_is_refused(folder: Path, tmp_path: Path) -> None:
-    surveyed = prepare.survey(folder, "s2f")
+    surveyed = survey(folder, "s2f")
     shutil.copy(folder / "01_frontal_face.png", folder / "02_frontal_face.png")
 
     with pytest.raises(DataError, match="has changed since"):
@@ -632,7 +645,7 @@ def test_changes_stay_in_range_and_belong_to_the_pair(person: str, view: str) ->
 
 def test_more_than_four_augmentations_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="0 to 4"):
-        prepare.write_dataset(prepare.survey(folder, "s2f"), tmp_path / "data", augment=5)
+        prepare.write_dataset(survey(folder, "s2f"), tmp_path / "data", augment=5)
 
 
 def test_a_table_may_begin_with_a_mark_of_byte_order(tmp_path: Path) -> None:
@@ -643,9 +656,9 @@ def test_a_table_may_begin_with_a_mark_of_byte_order(tmp_path: Path) -> None:
 
 def test_nothing_to_prepare_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no picture"):
-        prepare.survey(tmp_path, "s2f")
+        survey(tmp_path, "s2f")
     with pytest.raises(DataError, match="there is no folder"):
-        prepare.survey(tmp_path / "gone", "s2f")
+        survey(tmp_path / "gone", "s2f")
 
 
 def test_real_faces_of_different_people_are_no_copies(orl_faces: Path) -> None:
@@ -672,6 +685,6 @@ def test_planted_copies_of_real_faces_are_found(orl_faces: Path, tmp_path: Path)
 def test_real_films_are_neither_inverted_nor_copies(cephalograms: Path) -> None:
     films = [imaging.read_picture(path) for path in sorted(cephalograms.glob("*.jpg"))]
 
-    assert not any(prepare.looks_inverted(film) for film in films)
-    assert all(prepare.looks_inverted(255 - film) for film in films)
+    assert not any(looks_inverted(film) for film in films)
+    assert all(looks_inverted(255 - film) for film in films)
     assert find_copies([fingerprint(film) for film in films], range(len(films))) == []

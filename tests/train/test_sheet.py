@@ -12,6 +12,7 @@ from fcr_edge import imaging
 from fcr_edge.errors import ConfigError, DataError
 from fcr_train import data, prepare, sheet
 from fcr_train.cli import app
+from fcr_train.survey import survey
 
 runner = CliRunner()
 
@@ -21,7 +22,7 @@ def folder(write_pairs: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
     root = tmp_path_factory.mktemp("sheet")
     pairs = write_pairs(root / "pairs", 3, kinds=("xray", "skull", "face"))
     (pairs / "02_lateral_face.png").unlink()
-    prepare.write_dataset(prepare.survey(pairs, "s2f"), root / "data")
+    prepare.write_dataset(survey(pairs, "s2f"), root / "data")
     return root / "data"
 
 
