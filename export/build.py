@@ -150,7 +150,8 @@ def choose_films(folder: Path) -> list[Path]:
     Raises DataError if there are none.
     """
     if (folder / "dataset.json").is_file():
-        films = [row.path for row in read_dataset(folder).pictures if row.kind == "xray"]
+        dataset = read_dataset(folder)
+        films = [row.path for row in dataset.pictures if row.kind == dataset.film_kind]
     elif folder.is_dir():
         films = sorted(path for path in folder.iterdir() if path.suffix.lower() in FILM_SUFFIXES)
     else:

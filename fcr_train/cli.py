@@ -1,8 +1,9 @@
-"""The command line of the workshop: simulate, train, export."""
+"""The command line of the workshop: simulate or prepare, split, train, export."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import sys
 from dataclasses import replace
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from fcr_train.config import EmbedderConfig, TranslatorConfig
+    from fcr_train.data import Dataset
+    from fcr_train.splits import Fold, Split
+    from fcr_train.survey import Survey
     from fcr_train.tasks import EmbedderTask, TranslatorTask
     from fcr_train.trainer import Progress
 
@@ -39,6 +43,13 @@ ConfigFile = Annotated[
 Out = Annotated[Path | None, typer.Option(help="Run folder [runs/<model>-<preset>].")]
 Epochs = Annotated[int | None, typer.Option(help="Epochs in all, instead of the preset's.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of weights, order and augmentation.")]
+SplitFile = Annotated[
+    Path | None,
+    typer.Option("--split", help="File of `fcr-train split`, instead of the preset's split."),
+]
+FoldNumber = Annotated[
+    int | None, typer.Option("--fold", min=0, help="Fold of the file that is held out.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on after the last complete epoch.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
@@ -48,6 +59,21 @@ class Engine(str, Enum):
 
     onnx = "onnx"
     trt = "trt"
+
+
+class Layout(str, Enum):
+    """How a folder of films and photographs says what each file shows."""
+
+    s2f = "s2f"
+    folders = "folders"
+    csv = "csv"
+
+
+class By(str, Enum):
+    """What a split deals out."""
+
+    person = "person"
+    pair = "pair"
 
 
 class Weights(str, Enum):
@@ -122,6 +148,90 @@ def simulate(
 
 
 @app.command()
+def prepare(
+    folder: Annotated[Path, typer.Argument(help="Folder with films and photographs.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the new dataset.")] = None,
+    layout: Annotated[
+        Layout, typer.Option(help="How files say what they show; see docs/data.md.")
+    ] = Layout.s2f,
+    table: Annotated[
+        Path | None,
+        typer.Option(help="CSV of files (layout csv), or of people with sex and age."),
+    ] = None,
+    augment: Annotated[
+        int, typer.Option(min=0, max=4, help="How many of the paper's four augmentations.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the augmentations.")] = 1,
+    size: Annotated[
+        int, typer.Option(min=32, help="Side that training will ask for; smaller is reported.")
+    ] = 256,
+    check_only: Annotated[bool, typer.Option("--check-only", help="Write nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Check a folder of film and photograph pairs, and make a dataset of it."""
+    from fcr_train.prepare import write_dataset
+    from fcr_train.survey import refuse_errors, survey
+
+    if out is None and not check_only:
+        raise ConfigError("there is nowhere to write: pass --out FOLDER, or --check-only")
+    with _counter("checking") as count:
+        surveyed = survey(folder, layout.value, table, size, count)
+    if as_json:
+        typer.echo(json.dumps(surveyed.report(), indent=1, ensure_ascii=False))
+    else:
+        _print_survey(surveyed)
+    for problem in surveyed.problems:
+        if problem.level == "warning":
+            typer.secho(f"warning: {problem.message}", fg="yellow", err=True)
+    refuse_errors(surveyed)
+    if out is not None and not check_only:
+        with _counter("views") as count:
+            write_dataset(surveyed, out, augment, seed, count)
+        typer.echo(out, err=as_json)
+
+
+@app.command()
+def split(
+    data: Annotated[Path, typer.Argument(help="Folder of the dataset.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The split file, JSON.")],
+    by: Annotated[
+        By, typer.Option(help="person: folds of people. pair: the paper's draws, which leak.")
+    ] = By.person,
+    folds: Annotated[int, typer.Option(min=1, help="Folds of people, or draws of pairs.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same split.")] = 1,
+) -> None:
+    """Decide who is held out in each fold, and check that nobody is on two sides."""
+    from fcr_train.data import read_dataset
+    from fcr_train.splits import check_leaks, split_by_pair, split_by_person, write_split
+
+    dataset = read_dataset(data)
+    make = split_by_person if by is By.person else split_by_pair
+    made = make(dataset, folds, seed)
+    with _counter("checking") as count:
+        check_leaks(dataset, made, count)
+    write_split(made, out)
+    _print_split(dataset, made)
+    typer.echo(out)
+
+
+@app.command("gallery-sheet")
+def gallery_sheet(
+    data: Annotated[Path, typer.Argument(help="Folder of the dataset.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The PNG file to write.")],
+    people: Annotated[int, typer.Option(min=1, help="Rows, of people drawn at random.")] = 16,
+    kinds: Annotated[str, typer.Option(help="Columns, in order.")] = "xray,skull,bone,face",
+    views: Annotated[str, typer.Option(help="Groups of columns, in order.")] = "frontal,lateral",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 1,
+) -> None:
+    """Draw a contact sheet of a dataset: a row a person, a column a view and kind."""
+    from fcr_train.data import read_dataset
+    from fcr_train.sheet import write_sheet
+
+    write_sheet(read_dataset(data), out, people, kinds.split(","), views.split(","), seed)
+    typer.echo(out)
+
+
+@app.command()
 def translator(
     data: Data,
     model: Annotated[str, typer.Option(help="cut or fastcut.")] = "fastcut",
@@ -130,6 +240,8 @@ def translator(
     epochs: Epochs = None,
     seed: Seed = 1,
     device: Device = "auto",
+    split: SplitFile = None,
+    fold: FoldNumber = None,
     out: Out = None,
     resume: Resume = False,
 ) -> None:
@@ -140,7 +252,9 @@ def translator(
     from fcr_train.trainer import pick_device
 
     settings, preset = _read_settings(TranslatorConfig, model, preset, config, epochs)
-    plan = Plan(model, preset, settings, read_dataset(data), seed, pick_device(device))
+    dataset = read_dataset(data)
+    held_out = _read_fold(split, fold, dataset)
+    plan = Plan(model, preset, settings, dataset, seed, pick_device(device), held_out)
     with _counter("pictures") as count:
         task = TranslatorTask(plan, count)
     _train(task, out, resume)
@@ -162,6 +276,8 @@ def embedder(
     epochs: Epochs = None,
     seed: Seed = 1,
     device: Device = "auto",
+    split: SplitFile = None,
+    fold: FoldNumber = None,
     out: Out = None,
     resume: Resume = False,
 ) -> None:
@@ -174,7 +290,9 @@ def embedder(
     from fcr_train.translators import load_generator
 
     settings, preset = _read_settings(EmbedderConfig, backbone, preset, config, epochs)
-    plan = Plan(backbone, preset, settings, read_dataset(data), seed, pick_device(device))
+    dataset = read_dataset(data)
+    held_out = _read_fold(split, fold, dataset)
+    plan = Plan(backbone, preset, settings, dataset, seed, pick_device(device), held_out)
     trained = load_generator(translator) if translator is not None else None
     with _counter("pictures") as count:
         task = EmbedderTask(plan, trained, count)
@@ -252,6 +370,71 @@ def _read_settings(
     if epochs is not None:
         settings = replace(settings, schedule=settings.schedule.stretched(epochs))
     return settings, preset if path is None else path.stem
+
+
+def _read_fold(path: Path | None, number: int | None, dataset: Dataset) -> Fold | None:
+    """Read a fold of a split file, and check it again: the pictures may have changed since."""
+    from fcr_train.splits import check_leaks, read_split
+
+    if path is None and number is None:
+        return None
+    if path is None or number is None:
+        raise ConfigError("--split and --fold belong together: pass both, or neither")
+    split = read_split(path, dataset)
+    fold = split.fold(number)
+    with _counter("checking") as count:
+        check_leaks(dataset, split, count)
+    return fold
+
+
+def _print_survey(surveyed: Survey) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    counts = surveyed.count()
+    views = sorted({view for row in counts.values() for view in row})
+    pictures = Table("kind", *views, title=f"{len(surveyed.people)} people")
+    for kind, row in counts.items():
+        pictures.add_row(kind, *(str(row.get(view, 0)) for view in views))
+    console = Console()
+    console.print(pictures)
+    if surveyed.problems:
+        table = Table("level", "check", "files", "what", title="found")
+        for problem in surveyed.problems:
+            files = str(len(problem.files) or "")
+            table.add_row(problem.level, problem.check, files, escape(problem.message))
+        console.print(table)
+
+
+def _print_split(dataset: Dataset, split: Split) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from fcr_train.splits import count_seen, expect_seen
+
+    pairs = dataset.pairs()
+    by_person = split.by == "person"
+    last = ("women", "men", "ages") if by_person else ("pairs whose person trains",)
+    table = Table("fold", "pairs train", "held out", "people held out", *last)
+    for number, fold in enumerate(split.folds):
+        names = {person for person, _ in fold}
+        people = [person for person in dataset.people if person.name in names]
+        ages = [person.age for person in people if person.age is not None]
+        sexes = [str(sum(person.sex == sex for person in people)) for sex in ("female", "male")]
+        spread = f"{min(ages):.0f}-{max(ages):.0f}" if ages else "unknown"
+        rest = (*sexes, spread) if by_person else (str(count_seen(pairs, fold)),)
+        sizes = (len(pairs) - len(fold), len(fold), len(people))
+        table.add_row(str(number), *map(str, sizes), *rest)
+    console = Console()
+    console.print(table)
+    if not by_person:
+        drawn = [count_seen(pairs, fold) / len(fold) for fold in split.folds]
+        expected = expect_seen(pairs, len(split.folds[0]))
+        console.print(
+            f"share of test pairs whose person also trains: {sum(drawn) / len(drawn):.2f} drawn,"
+            f" {expected:.2f} expected"
+        )
 
 
 def _train(task: TranslatorTask | EmbedderTask, out: Path | None, resume: bool) -> None:

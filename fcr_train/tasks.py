@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fcr_train.data import Album, Dataset
     from fcr_train.embedders import DenseNet121
     from fcr_train.networks import ResnetGenerator
+    from fcr_train.splits import Fold
     from fcr_train.trainer import Streams
 
     TrainedTranslator = tuple[ResnetGenerator, Checkpoint]
@@ -53,6 +54,8 @@ class Plan(Generic[Config]):
     dataset: Dataset
     seed: int
     device: torch.device
+    fold: Fold | None = None
+    """Whom a split file holds out; None for the configuration's own split."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -62,7 +65,15 @@ class Plan(Generic[Config]):
             "config": to_table(self.config),
             "dataset": self.dataset.sha256,
             "seed": self.seed,
+            "split": self.fold.record if self.fold else None,
         }
+
+    def divide(self) -> tuple[Dataset, Dataset]:
+        """Divide the dataset into the part that trains and the part held out."""
+        if self.fold is not None:
+            return data.divide(self.dataset, self.fold.held_out)
+        _, held_out = data.split_people(self.dataset.people, self.config.split)
+        return data.divide(self.dataset, self.dataset.pairs(held_out))
 
 
 class TranslatorTask:
@@ -73,12 +84,13 @@ class TranslatorTask:
         plan: Plan[TranslatorConfig],
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        self.plan, config, dataset = plan, plan.config, plan.dataset
+        self.plan, config = plan, plan.config
         self.schedule = config.schedule
-        people, self.held_out = data.split_people(dataset.people, config.split)
-        self.skulls = _load_skulls(dataset, people, config, progress)
-        self.faces = data.load_faces(dataset.select("face", people), config.size, progress)
-        self.sample_skulls, self.sample_faces = self._load_samples()
+        training, testing = plan.divide()
+        self.held_out = _unseen(training, testing)
+        self.skulls = _load_skulls(training, config, progress)
+        self.faces = _load_faces(training, config, progress)
+        self.sample_skulls, self.sample_faces = self._load_samples(testing)
         self.steps_per_epoch = config.schedule.steps_per_epoch or max(
             1, len(self.skulls) // config.schedule.batch_size
         )
@@ -121,16 +133,17 @@ class TranslatorTask:
         """Describe the generator: the other networks only serve training."""
         return _describe("translator", self.plan, self.held_out, step, self.networks.generator)
 
-    def _load_samples(self) -> tuple[Album, Album]:
+    def _load_samples(self, testing: Dataset) -> tuple[Album, Album]:
         """Load the first films held out, and beside each a face of its person and view."""
-        films = self.plan.dataset.select("xray", self.held_out)
-        faces = {
-            (row.person, row.view): row
-            for row in reversed(self.plan.dataset.select("face", self.held_out))
-        }
-        rows = [row for row in films if (row.person, row.view) in faces][:_SAMPLES]
+        films = testing.select(testing.film_kind, testing.names)
+        faces = {row.pair: row for row in reversed(testing.select("face", testing.names))}
+        rows = [row for row in films if row.pair in faces][:_SAMPLES]
+        if not rows:
+            raise DataError(
+                "nobody held out has a film and a face of one view: complete the dataset"
+            )
         skulls = data.load_skulls(rows, self.plan.config.size, self.plan.config.soft_tissue, None)
-        matching = [faces[row.person, row.view] for row in rows]
+        matching = [faces[row.pair] for row in rows]
         return skulls, data.load_faces(matching, self.plan.config.size, None)
 
 
@@ -151,25 +164,29 @@ class EmbedderTask:
         translator: TrainedTranslator | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        self.plan, config, dataset = plan, plan.config, plan.dataset
+        self.plan, config = plan, plan.config
         self.schedule = config.schedule
-        people, self.held_out = data.split_people(dataset.people, config.split)
-        if len(people) < config.schedule.batch_size:
+        training, testing = plan.divide()
+        self.held_out = _unseen(training, testing)
+        if len(training.people) < config.schedule.batch_size:
             raise DataError(
-                f"{len(people)} people are left for training, a batch takes"
+                f"{len(training.people)} people are left for training, a batch takes"
                 f" {config.schedule.batch_size}: simulate more, or lower schedule.batch_size"
             )
-        self.albums = [data.load_faces(dataset.select("face", people), config.size, progress)]
-        portraits = data.load_faces(dataset.select("face", self.held_out), config.size, progress)
-        if translator is None:
-            self.gallery, self.probes = _first_and_other(portraits)
-        else:
-            _refuse_leak(translator[1], dataset, self.held_out)
-            self.albums.append(self._imagine(translator, people, progress))
-            self.gallery, _ = _first_and_other(portraits)
-            self.probes = self._imagine(translator, self.held_out, progress)
+        if translator is not None:
+            _refuse_leak(translator[1], plan, self.held_out)
+        self.albums = [_load_faces(training, config, progress)]
+        self.gallery, self.probes = _first_and_other(_load_faces(testing, config, progress))
+        if translator is not None:
+            self.albums.append(self._imagine(translator, training, progress))
+            self.probes = self._imagine(translator, testing, progress)
+        if not len(self.probes):
+            raise DataError(
+                "there is one portrait a view of each person held out, and nothing to search them"
+                " with: pass --translator, whose faces become the probes, or add portraits"
+            )
         self.steps_per_epoch = config.schedule.steps_per_epoch or max(
-            1, len(people) // config.schedule.batch_size
+            1, len(training.people) // config.schedule.batch_size
         )
         torch.manual_seed(plan.seed)  # the initial weights
         self.networks = EMBEDDERS[plan.model](config.dimension).to(plan.device)
@@ -228,13 +245,13 @@ class EmbedderTask:
     def _imagine(
         self,
         translator: TrainedTranslator,
-        people: Sequence[str],
+        part: Dataset,
         progress: Callable[[int, int], None] | None,
     ) -> Album:
-        """Generate the faces of these people's films, as the field would embed them."""
+        """Generate the faces of a part's films, as the field would embed them."""
         generator, checkpoint = translator
         config = parse(TranslatorConfig, checkpoint.config)
-        skulls = _load_skulls(self.plan.dataset, people, config, progress)
+        skulls = _load_skulls(part, config, progress)
         fakes = generate(generator.to(self.plan.device), skulls, self.plan.device)
         side = (self.plan.config.size, self.plan.config.size)
         pixels = np.stack([imaging.resize(face, side) for face in fakes.pixels])
@@ -287,14 +304,25 @@ def _batches(album: Album) -> Iterator[UInt8[np.ndarray, "n h w c"]]:
         yield album.pixels[start : start + _BATCH]
 
 
+def _unseen(training: Dataset, testing: Dataset) -> list[str]:
+    """List the people held out entirely; a split by pair holds out views of people who train."""
+    seen = {*training.names}
+    return [name for name in testing.names if name not in seen]
+
+
 def _load_skulls(
-    dataset: Dataset,
-    people: Sequence[str],
-    config: TranslatorConfig,
+    part: Dataset, config: TranslatorConfig, progress: Callable[[int, int], None] | None
+) -> Album:
+    rows = part.select(part.film_kind, part.names)
+    return data.load_skulls(rows, config.size, config.soft_tissue, progress)
+
+
+def _load_faces(
+    part: Dataset,
+    config: TranslatorConfig | EmbedderConfig,
     progress: Callable[[int, int], None] | None,
 ) -> Album:
-    rows = dataset.select("xray", people)
-    return data.load_skulls(rows, config.size, config.soft_tissue, progress)
+    return data.load_faces(part.select("face", part.names), config.size, progress)
 
 
 def _first_and_other(portraits: Album) -> tuple[Album, Album]:
@@ -316,15 +344,24 @@ def _pick(album: Album, places: Sequence[int]) -> Album:
     )
 
 
-def _refuse_leak(translator: Checkpoint, dataset: Dataset, held_out: Sequence[str]) -> None:
-    """Raise DataError if the translator was trained on people who are to be held out here."""
-    if translator.data.get("sha256") != dataset.sha256:
+def _refuse_leak(translator: Checkpoint, plan: Plan[Any], held_out: Sequence[str]) -> None:
+    """Raise DataError if the translator was trained on what is to be held out here."""
+    if translator.data.get("sha256") != plan.dataset.sha256:
         return  # another dataset, so other people
+    theirs, ours = translator.data.get("split"), plan.fold.record if plan.fold else None
+    if ours is not None and theirs == ours:
+        return
+    if any(record is not None and record.startswith("pair") for record in (theirs, ours)):
+        raise DataError(
+            "the translator was trained on another split of the pairs: pass the same --split and"
+            " --fold to both trainings"
+        )
     leaked = sorted({*held_out} - {*translator.data["held_out"]})
     if leaked:
         raise DataError(
             f"the translator was trained on {len(leaked)} people who are held out here,"
-            f" {leaked[0]} the first: give both configurations the same [split]"
+            f" {leaked[0]} the first: give both trainings the same [split] or the same --split and"
+            " --fold"
         )
 
 
@@ -345,5 +382,6 @@ def _describe(
             "people": len(plan.dataset.people),
             "held_out": list(held_out),
             "seed": plan.seed,
+            **({"split": plan.fold.record} if plan.fold else {}),
         },
     )

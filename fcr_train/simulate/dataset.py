@@ -165,7 +165,8 @@ def make_person(out: Path, plan: Plan, number: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         images = [write_picture(out, name, picture) for picture in made.pictures]
         tables = {kind: [{"person": name} | row for row in made.tables[kind]] for kind in TABLES}
-        record = {"person": {"person": name, **made.row}, "images": images, **tables}
+        row = {"person": name} | made.row
+        record: dict[str, Any] = {"person": row, "images": images} | tables
         record_path(out, number).parent.mkdir(exist_ok=True)
         write_whole(record_path(out, number), json.dumps(record, indent=1) + "\n")
     except (OSError, ImageError) as err:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,39 @@ def write_dataset(folder: Path) -> Path:
     _write_table(folder / "images.csv", ("person", "view", "kind", "file", "sha256"), images)
     (folder / "dataset.json").write_text(json.dumps({"schema": "fcr-dataset/1"}))
     return folder
+
+
+@pytest.fixture(scope="session")
+def draw() -> Callable[..., np.ndarray]:
+    """Draw a picture of one's own for each key: a blotchy head on a dark ground."""
+
+    def draw_picture(*key: str, size: int = 64) -> np.ndarray:
+        rng = np.random.default_rng([*"".join(key).encode()])
+        blotches = imaging.blur(rng.normal(0, 1, (size, size)).astype(np.float32), size / 22)
+        blotches += imaging.blur(rng.normal(0, 1, (size, size)).astype(np.float32), size / 48)
+        y, x = (np.mgrid[:size, :size] + 0.5) / size - 0.5
+        head = np.hypot(x, y) < 0.38
+        grey = head * np.clip(120 + 60 * blotches / blotches.std(), 20, 255) + 8
+        grey = grey.clip(0, 255).astype(np.uint8)
+        return np.stack([grey, grey // 2, grey // 3], axis=2) if "face" in key else grey
+
+    return draw_picture
+
+
+@pytest.fixture(scope="session")
+def write_pairs(draw: Callable[..., np.ndarray]) -> Callable[..., Path]:
+    """Write a folder of films and photographs: <number>_<view>_<kind>.png, as in S2F."""
+
+    def write(folder: Path, people: int, kinds: tuple[str, ...] = ("xray", "face")) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(1, people + 1):
+            for view in ("frontal", "lateral"):
+                for kind in kinds:
+                    picture = draw(f"{number}", view, kind)
+                    imaging.write_png(folder / f"{number:02d}_{view}_{kind}.png", picture)
+        return folder
+
+    return write
 
 
 def _ring(width: float, thickness: float) -> np.ndarray:

@@ -201,6 +201,70 @@ def test_a_folder_without_a_dataset_is_refused(tmp_path: Path) -> None:
         data.read_dataset(tmp_path)
 
 
+def test_a_kind_that_is_nowhere_says_which_there_are(dataset: data.Dataset) -> None:
+    with pytest.raises(DataError, match=r"'bone'.*\(kinds here: face, xray\)"):
+        dataset.select("bone", ["p00001"])
+
+
+def test_skulls_made_by_hand_are_taken_where_there_is_no_film(copy: Path) -> None:
+    table = copy / "images.csv"
+    assert data.read_dataset(copy).film_kind == "xray"
+    table.write_text(table.read_text().replace(",xray,", ",skull,"))
+    dataset = data.read_dataset(copy)
+    assert dataset.film_kind == "skull"
+    rows = dataset.select("skull", ["p00003"])
+
+    album = data.load_skulls(rows, film.STANDARD_SIZE, "classical-1", None)
+
+    standard = film.standardise(imaging.read_picture(rows[0].path))
+    assert np.array_equal(album.pixels[0], standard)
+
+
+def test_films_are_taken_where_both_are_there(copy: Path) -> None:
+    table = copy / "images.csv"
+    table.write_text(table.read_text() + "p00001,frontal,skull,images/p00001_frontal_xray.png,0\n")
+
+    assert data.read_dataset(copy).film_kind == "xray"
+
+
+def test_columns_and_kinds_that_are_new_are_passed_over(copy: Path) -> None:
+    table = copy / "images.csv"
+    header, *rows = table.read_text().splitlines()
+    new = [header + ",portrait", *(row + ",2" for row in rows)]
+    table.write_text("\n".join([*new, new[1].replace("xray", "hologram", 1)]))
+
+    dataset = data.read_dataset(copy)
+
+    assert len(dataset.pictures) == 49
+    assert len(dataset.select("xray", dataset.names)) == 16
+
+
+def test_sex_and_age_may_be_unknown(copy: Path) -> None:
+    table = copy / "people.csv"
+    rows = table.read_text().splitlines()
+    blank = [",".join([row.split(",")[0], "", "", "24"]) for row in rows[1:5]]
+    table.write_text("\n".join([rows[0], *blank, *rows[5:]]))
+    dataset = data.read_dataset(copy)
+
+    train, held_out = data.split_people(dataset.people, Split(0.25))
+
+    assert dataset.people[0] == data.Person("p00001", "", None)
+    assert (len(train), len(held_out)) == (6, 2)
+    unknown = {person.name for person in dataset.people if person.age is None}
+    assert len(unknown & {*held_out}) == 1
+
+
+def test_parts_keep_the_tables_order(dataset: data.Dataset) -> None:
+    held_out = [("p00002", "lateral"), ("p00001", "frontal"), ("p00001", "lateral")]
+
+    training, testing = data.divide(dataset, held_out)
+
+    assert testing.names == ["p00001", "p00002"]
+    assert training.names == [f"p{number:05d}" for number in range(2, 9)]
+    assert testing.pairs() == sorted(held_out)
+    assert [row for row in dataset.pictures if row in testing.pictures] == [*testing.pictures]
+
+
 def test_another_schema_is_refused(copy: Path) -> None:
     (copy / "dataset.json").write_text(json.dumps({"schema": "fcr-dataset/9"}))
 
@@ -214,6 +278,14 @@ def test_another_schema_is_refused(copy: Path) -> None:
         pytest.param("person,sex,age\np00001,male,30\n", "1 people", id="one person"),
         pytest.param("person,sex\np00001,male\n", "no column age", id="column"),
         pytest.param("person,sex,age\np1,male,old\np2,male,3\n", "'old'", id="age"),
+        pytest.param("person,sex,age\np1,male,-1\np2,male,3\n", "'-1'", id="negative age"),
+        pytest.param("person,sex,age\np1,male,1\np1,male,3\n", "name twice", id="twice"),
+        pytest.param("person,sex,age\np1,,\np2,,\n", "8 people who are not in", id="strangers"),
+        pytest.param(
+            "person,sex,age\n" + "".join(f"p{n:05d},,\n" for n in range(1, 10)),
+            "1 people without a picture, p00009",
+            id="without a picture",
+        ),
         pytest.param("", "no row", id="empty"),
     ],
 )

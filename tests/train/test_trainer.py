@@ -154,6 +154,14 @@ def test_generated_faces_join_their_person(dataset_folder: Path, trained: Path) 
     assert len(task.gallery) == 2, "the first portrait of each view"
 
 
+def test_one_portrait_a_view_needs_a_translator(dataset_folder: Path) -> None:
+    plan = plan_embedder(dataset_folder)
+    first = tuple(row for row in plan.dataset.pictures if not row.path.stem.endswith("_2"))
+
+    with pytest.raises(DataError, match="pass --translator"):
+        EmbedderTask(replace(plan, dataset=replace(plan.dataset, pictures=first)))
+
+
 def test_a_translator_that_has_seen_those_held_out_is_refused(
     dataset_folder: Path, trained: Path
 ) -> None:
