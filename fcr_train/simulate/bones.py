@@ -28,7 +28,7 @@ def strong_face() -> Solid:
     """Build what has a thick cortex: orbital rims, brow, nasal bones, zygoma with its arch."""
     bone = Solid(*EVERYWHERE)
     rim: list[Ball] = [
-        (32, 19, 16, 4.0),
+        (32, 18.4, 16, 4.4),
         (44, 14, 10, 4),
         (49, 1, -3, 4.2),
         (45, -15, -1, 4.2),
@@ -41,9 +41,9 @@ def strong_face() -> Solid:
     bone.chain([(0, 15, 17, 4.5), (18, 17, 17, 4.2), (32, 20, 16, 3.8)], 3)
     bone.capsule((9, 4, 16), (16, -28, 14), (2.6, 2.6), 2)
     bone.chain([(2.5, 6, 15.8, 3), (2.5, -8, 22.4, 2.4), (2.5, -20, 28, 1.8)], 1.5)
-    bone.capsule((0, -44.5, 15), (0, -43.5, 22.6), (3.2, 1.3), 1.5)
+    bone.capsule((0, -45, 14), (0, -43.5, 22.4), (3.6, 1.9), 1.5, (1, 0.75, 1))
     bone.capsule((49, 8, -5), (47, -16, -4), (4.2, 4.8), 3)
-    bone.capsule((46, -18, -5), (37, -34, -6), (5, 3.4), 3)
+    bone.capsule((46, -18, -5), (38, -32, -7), (5, 3.2), 3)
     bone.ellipsoid((43, -21, -6), (10, 7, 8), 3)
     bone.chain(
         [
@@ -54,18 +54,19 @@ def strong_face() -> Solid:
             (57, -20, -76, 4.4),
         ],
         2,
-        (1, 0.75, 1),
+        (1, 0.5, 1),
     )
     # Hard palate, from the nasal spine to its posterior edge.
-    bone.ellipsoid((0, -45.5, -10), (22, 2.0, 29), 1.5)
+    bone.ellipsoid((0, -45.3, -9), (21, 1.7, 28), 1.5)
     return bone
 
 
 def weak_face() -> Solid:
     """Build what is paper-thin or spongy: maxilla, sphenoid with its wings, clivus, pterygoids."""
     bone = Solid(*EVERYWHERE)
-    bone.ellipsoid((23, -30, -10), (18, 19.5, 21), 3)
-    bone.ellipsoid((0, -13, -56), (21, 13, 18), 3)
+    bone.ellipsoid((23, -30, -10), (16.5, 18.5, 21.5), 3)
+    bone.ellipsoid((24, -44, -17), (9.5, 9, 14), 3)
+    bone.ellipsoid((0, -17, -56), (20, 12, 18), 3)
     bone.capsule((0, -14, -76), (0, -50, -98), (6.5, 5), 3)
     # Greater wing: side wall of the orbit and front wall of the middle fossa.
     bone.chain([(26, 2, -40, 2.2), (36, 2, -28, 2.2), (47, 4, -12, 3)], 2, (1, 0.3, 1))
@@ -76,28 +77,31 @@ def weak_face() -> Solid:
     bone.chain([(14, -26, -44, 2.6), (16, -54, -42, 1.6)], 2, (1, 1, 0.5))
     bone.chain([(20, -26, -46, 2.4), (25, -52, -47, 1.4)], 2, (1, 1, 0.5))
     bone.ellipsoid((57, -36, -94), (10.5, 19, 14), 4)
+    bone.chain(PETROUS, 4)
     bone.capsule((45, -36, -85), (41, -64, -74), (2, 1.2))
     bone.ellipsoid((18, -53, -96), (7, 5.5, 10), 2)
     bone.chain(arch_chain(UPPER_ARCH, -54.0, 4.8), 2, (1, 4.8 / 9.0, 1))
     return bone
 
 
+PETROUS: list[Ball] = [(15, -18, -70, 4), (36, -17, -80, 7), (57, -23, -91, 9)]
+"""The pyramid around the inner ear."""
+
+
 def petrous_pyramid() -> Solid:
-    """Build the dense pyramid around the inner ear."""
-    bone = Solid((0, -60, -125), (75, 20, -45))
-    return bone.chain([(15, -19, -70, 5.5), (36, -19, -80, 9), (58, -24, -90, 11)], 4)
+    """Build the part of the base that is dense throughout."""
+    return Solid((0, -60, -125), (75, 20, -45)).chain(PETROUS, 4)
 
 
-def add_sella(bone: Solid, size: float) -> None:
-    """Add the clinoids around the pituitary fossa and its hollow's rim."""
-    bone.capsule((8, 6, -49), (8.5, 4, -58), (2.4, 1.6), 1.5)
-    top = -1.0 + 4 * (size - 1)
-    bone.capsule((0, -12, -76), (0, top, -74), (2.0, 1.8), 1)
-    bone.capsule((0, top, -74), (7, top + 1, -73), (1.8, 1.8), 1)
+def add_clinoids(bone: Solid) -> None:
+    """Add the clinoid processes in front of the pituitary fossa and its back wall."""
+    bone.capsule((8, 6, -49), (8.5, 4, -57), (2.4, 1.6), 1.5)
+    bone.capsule((0, -14, -77), (0, -1, -74), (2.0, 1.8), 1)
+    bone.capsule((0, -1, -74), (7, 0, -73), (1.8, 1.8), 1)
 
 
-UPPER_ARCH = (26.0, -21.0, 41.0)
-LOWER_ARCH = (23.5, -22.0, 33.0)
+UPPER_ARCH = (25.4, -21.0, 40.2)
+LOWER_ARCH = (23.5, -22.0, 35.5)
 """Half breadth, centre z and depth of the alveolar arches [mm]."""
 
 
@@ -147,19 +151,27 @@ def mandible(traits: SkullTraits, side: Side) -> Solid:
     """Build one half of the lower jaw."""
     hinge = Hinge(traits.gonial_degrees, traits.bite_degrees)
     bone = Solid(*JAW_BOX)
-    bone.chain(hinge.balls(arch_chain(LOWER_ARCH, -86.0, 4.4)), 2, (1, 4.4 / 8.0, 1))
+    bone.chain(hinge.balls(arch_chain(LOWER_ARCH, -82.5, 4.4)), 2, (1, 4.4 / 8.0, 1))
     body: list[Ball] = [
         (0, -98, 5, 5.4),
         (12, -97.5, 2.5, 5.6),
         (22, -95, -10, 5.6),
         (30.5, -91.5, -27, 5.6),
-        (36.5, -87.5, -43, 5.2),
-        (39.5, -83, -53, 4.8),
+        (36.5, -86.5, -43, 4.8),
+        (39.5, -80, -52, 4.2),
     ]
     bone.chain(hinge.balls(body), 3, (1, 0.48, 1))
+    border: list[Ball] = [
+        (12, -101, 2.5, 4.6),
+        (23.5, -99, -10, 4.6),
+        (31.8, -95, -27, 4.4),
+        (37, -89.5, -43, 4.2),
+        (40, -82, -53, 4.2),
+    ]
+    bone.chain(hinge.balls(border), 3)
     chin = traits.chin
-    bone.ellipsoid(hinge.move((0, -102, 8)), (13 * chin, 7 * chin, 6.6 * chin), 4)
-    bone.ellipsoid(hinge.move((12, -104, 3.5)), (9 * chin, 5 * chin, 6 * chin), 4)
+    bone.ellipsoid(hinge.move((0, -100.5, 7.8)), (13 * chin, 9 * chin, 6.6 * chin), 5)
+    bone.ellipsoid(hinge.move((12, -103, 3)), (9 * chin, 5 * chin, 6 * chin), 4)
     add_ramus(bone, hinge, side.ramus_width)
     return bone
 
@@ -172,9 +184,10 @@ def add_ramus(bone: Solid, hinge: Hinge, width: float) -> None:
 
     flat = (1.85, 1, 1)
     for start, end, radii in (
-        ((41.5, -80, -58), (49.5, -40, -68), (8, 6)),
-        ((40.5, -78, -44), (46.5, -36, -45), (8, 3.4)),
-        ((42.5, -68, -48), (47, -50, -52), (9.5, 9)),
+        ((41.5, -78, -58), (49.5, -40, -68), (8, 6)),
+        ((41, -77, -43), (46.5, -36, -44), (8, 3.4)),
+        ((42.5, -70, -46), (47, -48, -48), (9.5, 9)),
+        ((42, -74, -55), (48.5, -49, -58), (9, 9)),
     ):
         a, b = ((x, y, forward(z)) for x, y, z in (start, end))
         bone.capsule(hinge.move(a), hinge.move(b), (radii[0], radii[1]), 3, flat)
@@ -249,7 +262,7 @@ def neck(traits: SkullTraits) -> Solid:
 
 def add_vertebra(bone: Solid, level: Level, half: float, spine: float) -> None:
     """Add one neck vertebra: body, joints, arch and a spine that ends `spine` mm behind."""
-    bone.rounded_box((0, level.y, level.z), (9, half, 8), 1.8, 0.8, level.tilt)
+    bone.rounded_box((0, level.y, level.z), (9.5, half, 8.4), 1.8, 0.8, level.tilt)
     # Joint pillars lean more than the bodies, like tiles.
     bone.ellipsoid(level.place(20, -1, -13), (6, 8.6, 5.5), 0, level.tilt - 0.6)
     bone.capsule(level.place(8, 0, -5), level.place(19, 0, -10), (3.2, 3.0), 1.5)

@@ -33,6 +33,8 @@ EYE_SHIFT_MM = {"male": 1.0, "female": 0.7}
 """Outward shift of each eye that brings the interpupillary distance nearer to ANSUR II."""
 NORMAL_REACH_MM = 8.0
 """Skin moves by tissue depth along the mean normal over this reach."""
+RAY_REACH_MM = 12.0
+"""Tissue depth is measured along the mean normal of the skin over this reach."""
 NECK_SLOPE = 12.0
 """Body-mass index above the mean that gives the full double chin [kg/m2]."""
 
@@ -40,8 +42,12 @@ NEIGHBOURS = 32
 """Vertices of the skin that carry a point of the skull."""
 BLUR_MM = 12.0
 """Blur of the warp far from the skin, the sd of a Gaussian."""
-DEPTH_ROUNDS = 3
-DEPTH_LIMIT_MM = 20.0
+DEPTH_ROUNDS = 2
+DEPTH_LIMIT = (2.5, 0.25)
+"""How far the skin may leave its own shape so that a landmark has its depth: a length [mm] and a
+share of the mean depth, added. It keeps lips and nose in shape where sliders meet at extremes."""
+OPEN_NOSE = ("rhinion", "alare curvature")
+"""Landmarks over the nasal aperture, where no bone lies beneath to measure from."""
 
 Weights = dict[str, float]
 
@@ -126,12 +132,16 @@ class Anatomy:
         self.eye_distance = np.linalg.norm(to_eyes, axis=2).min(1)
         self.control = np.flatnonzero(self._is_control())
         self.landmarks = self._nearest_control(self.table.position)
+        self._around = self._landmark_surroundings()
         self._depth_share = self._depth_fade()
-        self._field = DepthField(self.reference, self.landmarks, self._depth_share)
+        tip = self.control[self.reference[self.control, 2].argmax()]
+        anchors = np.append(self.landmarks, tip)
+        self._field = DepthField(self.reference, anchors, self._depth_share)
         self._lid_share = self._lid_shares()
         self._smoothing = self._normal_smoothing()
-        skin, normals = landmark_rays(self, self.reference)
+        skin, normals = self.landmark_rays(self.reference)
         self._bone = skin - self.table.mean[:, None] * normals
+        self._solvable = ~np.isin(self.table.names, OPEN_NOSE)
         self._bone_shares = blurred_shares(self.reference[self.control], self._bone)
 
     def _is_control(self) -> Bool[np.ndarray, " v"]:
@@ -163,6 +173,24 @@ class Anatomy:
         rows, columns = near.row, self.control[near.col]
         return csr_array((weight, (rows, columns)), shape=(len(self.reference),) * 2)
 
+    def _landmark_surroundings(self) -> csr_array:
+        """Weigh the skin around each landmark, over which its ray is perpendicular."""
+        places = self.reference[self.landmarks]
+        near = cKDTree(places).sparse_distance_matrix(
+            cKDTree(self.reference[self.control]), 2 * RAY_REACH_MM, output_type="coo_matrix"
+        )
+        weight = np.exp(-((near.data / RAY_REACH_MM) ** 2))
+        size = (len(places), len(self.reference))
+        return csr_array((weight, (near.row, self.control[near.col])), shape=size)
+
+    def landmark_rays(
+        self, skin: Float64[np.ndarray, "v 3"]
+    ) -> tuple[Float64[np.ndarray, "l 3"], Float64[np.ndarray, "l 3"]]:
+        """Give the skin points of the landmarks and outward normals, means of the skin around."""
+        normals = self._around @ vertex_normals(skin, self.head.skin)
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+        return skin[self.landmarks], np.asarray(normals)
+
     def _lid_shares(self) -> Float64[np.ndarray, " v"]:
         """Give how far each vertex follows the outward shift of the eyes, by side."""
         near, far = LID_REACH_MM
@@ -176,8 +204,9 @@ class Anatomy:
         bony, face = self.head.shape(bony_weights), self.head.shape(face_weights)
         origin = self.head.eye_centres(bony).mean(0)
         bony, face = (self._sized(shape - origin, person) for shape in (bony, face))
-        target = self.table.mean + self.table.deviation(person, rng)
-        return Surfaces(bony, self._skin(face, self.bone_points(bony), target), target)
+        deviation = self.table.deviation(person, rng)
+        skin = self._skin(face, self.bone_points(bony), deviation)
+        return Surfaces(bony, skin, self.table.mean + deviation)
 
     def bone_points(self, bony: Float64[np.ndarray, "v 3"]) -> Float64[np.ndarray, "l 3"]:
         """Say where the warp carries the bone under each landmark [mm].
@@ -201,40 +230,32 @@ class Anatomy:
         self,
         face: Float64[np.ndarray, "v 3"],
         bone: Float64[np.ndarray, "l 3"],
-        target: Float64[np.ndarray, " l"],
+        deviation: Float64[np.ndarray, " l"],
     ) -> Float64[np.ndarray, "v 3"]:
-        """Move the face along its normals until landmarks lie `target` above the bone.
+        """Move the face along its normals until landmarks lie mean and `deviation` above the bone.
 
         So tissue depths follow the table whatever a soft-only slider adds; its feature stays
         between landmarks.
         """
         normals = self._smoothing @ vertex_normals(face, self.head.skin)
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
-        change = np.zeros(len(target))
-        skin = face
+        limit = DEPTH_LIMIT[0] + DEPTH_LIMIT[1] * self.table.mean
+        change = deviation.copy()
         for _ in range(DEPTH_ROUNDS):
-            at, along = landmark_rays(self, skin)
-            change += target - ((at - bone) * along).sum(1)
             skin = face + normals * (self._depth_share * self._spread(change))[:, None]
-        return np.asarray(skin)
+            at, along = self.landmark_rays(skin)
+            lacking = self.table.mean + deviation - ((at - bone) * along).sum(1)
+            change = np.where(self._solvable, change + lacking, change)
+            change = np.clip(change, deviation - limit, deviation + limit)
+        return np.asarray(face + normals * (self._depth_share * self._spread(change))[:, None])
 
     def _spread(self, change: Float64[np.ndarray, " l"]) -> Float64[np.ndarray, " v"]:
-        """Spread changes of depth over the skin; ears ride on the head as they are."""
-        spread = self._field.spread(np.clip(change, -DEPTH_LIMIT_MM, DEPTH_LIMIT_MM))
+        """Spread changes of depth over the skin; ears and nose tip ride along as they are."""
+        spread = self._field.spread(np.append(change, 0.0))
         ears = self.head.masks["ears"]
         # A varying offset would crumple the ears.
         spread[ears] = np.median(spread[ears])
         return spread
-
-
-def landmark_rays(
-    anatomy: Anatomy, skin: Float64[np.ndarray, "v 3"]
-) -> tuple[Float64[np.ndarray, "l 3"], Float64[np.ndarray, "l 3"]]:
-    """Give the skin points of the landmarks and outward normals, each the mean of 12 around."""
-    normals = vertex_normals(skin, anatomy.head.skin)[anatomy.control]
-    around = nearest(skin[anatomy.control], skin[anatomy.landmarks], 12)[1]
-    mean = normals[around].mean(1)
-    return skin[anatomy.landmarks], mean / np.linalg.norm(mean, axis=1, keepdims=True)
 
 
 def skin_shares(

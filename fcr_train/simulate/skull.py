@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from fcr_train.simulate.bones import (
-    add_sella,
+    add_clinoids,
     mandible,
     mandibular_canal,
     neck,
@@ -36,7 +36,6 @@ from fcr_train.simulate.solids import (
 from fcr_train.simulate.teeth import put_teeth
 from fcr_train.simulate.vault import (
     floor_height,
-    intersect,
     map_index,
     outer_face,
     seam,
@@ -69,10 +68,17 @@ GRAINS = {"fine": 0.7, "cells": 1.5, "coarse": 3.5}
 """Blur of the noise [cells]: trabeculae, air cells, density that varies from place to place."""
 SKIN_GAP_MM = 1.5
 """Bone comes no nearer to the skin."""
-TABLE_MM, STRONG_MM, WEAK_MM, NECK_MM = 1.7, 1.8, 1.0, 1.3
+TABLE_MM, STRONG_MM, WEAK_MM, NECK_MM = 1.5, 1.7, 0.8, 1.3
 """Thickness of the cortex: tables of the vault, face where strong and weak, vertebrae."""
-JAW_MM, JAW_BORDER_MM = 2.4, 1.6
-"""Cortex of the lower jaw, and what its lower border has beyond it."""
+JAW_MM, RAMUS_MM = 2.7, 1.3
+"""Cortex of the lower jaw, and what the flat ramus has beyond it."""
+ETHMOID = 2
+"""Number of the ethmoid among the sinuses."""
+WALL_LEVEL = 0.25
+FLOOR_RELIEF_MM = 0.8
+"""Unevenness of the floor of the brain case, the imprint of the brain's folds."""
+PLATE_SHARE = 0.5
+"""Cortical share of the thin plates of the base, less than half a cell thick in places."""
 
 
 @dataclass(frozen=True)
@@ -174,8 +180,8 @@ class Cavity:
     wall_mm: float
 
 
-def sinuses(side: Side) -> list[Cavity]:
-    """List antrum, ethmoid cells, sphenoid sinus, ear canal and, where present, frontal sinus."""
+def sinuses(traits: SkullTraits, side: Side) -> list[Cavity]:
+    """List the cavities that differ: pituitary fossa, ear canal and the sinuses there are."""
     a, s, f = side.maxillary_sinus, side.sphenoid_sinus, side.frontal_sinus
     antrum = Solid((6, -62, -46), (54, -2, 18))
     antrum.ellipsoid((27, -28, -12), (13 * a, 15 * a, 17 * a))
@@ -183,12 +189,16 @@ def sinuses(side: Side) -> list[Cavity]:
     antrum.ellipsoid((32, -36, -16), (8 * a, 10 * a, 10 * a), 3)
     ethmoid = Solid((0, -24, -48), (24, 18, 24)).ellipsoid((10, -2, -12), (6, 9, 24))
     sphenoid = Solid((0, -36, -80), (28, 12, -28)).ellipsoid((7, -13, -52), (9 * s, 9 * s, 13 * s))
-    ear = Solid((36, -40, -104), (90, -8, -64)).capsule((46, -24, -84), (75, -24, -80), (3.0, 3.4))
+    ear = Solid((36, -40, -104), (60, -8, -64)).capsule((48, -24, -84), (75, -24, -80), (2.4, 3.2))
+    # The pituitary fossa is open above: its box ends there.
+    sella = Solid((0, -16, -76), (16, -1, -50))
+    sella.capsule((0, -2, -64), (6, -2, -64), (6.2 * traits.sella, 6.2 * traits.sella))
     found = [
-        Cavity(antrum, 0.97, 0.16, 1.3),
-        Cavity(ethmoid, 0.75, 0.18, 1.2),
-        Cavity(sphenoid, 0.97, 0.24, 1.2),
-        Cavity(ear, 0.95, 0.75, 2.0),
+        Cavity(sella, 0.0, 0.5, 1.3),
+        Cavity(antrum, 0.97, 0.12, 1.2),
+        Cavity(ethmoid, 0.62, 0.18, 1.2),
+        Cavity(sphenoid, 0.8, 0.2, 1.2),
+        Cavity(ear, 0.7, 0.6, 1.8),
     ]
     if f > 0:
         frontal = Solid((0, 2, -6), (44, 66, 30))
@@ -201,8 +211,8 @@ def sinuses(side: Side) -> list[Cavity]:
 
 def orbit() -> Solid:
     """Build the orbit, a cone that opens forward."""
-    space = Solid(*EVERYWHERE).capsule((15, -2, -42), (31, -1, 4), (4, 18.0))
-    return space.capsule((31, -1, 4), (36, -1, 30), (18.0, 22))
+    space = Solid(*EVERYWHERE).capsule((15, -2, -42), (31, -1, 4), (4, 17.2))
+    return space.capsule((31, -1, 4), (36, -2, 30), (17.2, 18))
 
 
 def nasal_cavity() -> Solid:
@@ -270,8 +280,10 @@ class Cranium:
     """Distance below which there is no bone: skin, orbit and nasal cavity [mm]."""
     cortex: Values
     """Thickness of the cortex of the face [mm]."""
-    diploe: Values
-    """Density of spongy bone, twice in the vault."""
+    marrow: Values
+    """Density of spongy bone: much in the vault, little in the face."""
+    floor: Values
+    """How much of a place belongs to the thin plates of the floor, not to the wall [0-1]."""
     wall: Values
     """Cortical share of the walls of orbit and nose, and of the turbinates."""
     petrous: Values
@@ -307,7 +319,9 @@ class SkullBuilder:
         offset = pattern_offset(side)
         bone, air = np.zeros(HALF_SHAPE, np.float32), self._air.copy()
         bone.reshape(-1)[self._cranium.cells] = self._attenuate(traits, side, offset)
-        carve(bone, air, sinuses(side))
+        hollow = sinuses(traits, side)
+        carve(bone, air, hollow)
+        self._divide(bone, hollow[ETHMOID].solid, offset)
         self._aerate(bone, air, mastoid_cells(side), offset)
         self._jaw(bone, shared, mandible(traits, side), offset)
         self._neck(bone, air, shared, offset)
@@ -319,18 +333,27 @@ class SkullBuilder:
     def _attenuate(self, traits: SkullTraits, side: Side, offset: Offset) -> Values:
         """Turn the distances of the cranium into attenuation: tables, diploe, petrous bone."""
         c = self._cranium
-        fine, coarse = (self._grain.at(name, c.places, offset) for name in ("fine", "coarse"))
-        thick = c.thickness * np.float32(traits.vault_thickness) + 0.45 * coarse
-        vault = np.maximum(c.outside, intersect(c.depth - thick, c.above_floor, c.seam))
+        fine, cells, coarse = (self._grain.at(name, c.places, offset) for name in GRAINS)
+        thick = c.thickness * np.float32(traits.vault_thickness) + 0.35 * coarse
+        relief = FLOOR_RELIEF_MM * coarse
+        inside = unite(c.depth - thick, c.above_floor + relief, c.seam)
+        vault = np.maximum(c.outside - c.floor * relief, inside)
         distance = np.maximum(unite(c.face, vault, 2), c.bar)
         filled = occupancy(distance)
         table = np.where(vault < c.face, np.float32(TABLE_MM), c.cortex)
-        cortical = shell(distance, table)
-        cortical = np.maximum(cortical, np.float32(0.62 * traits.petrous) * c.petrous * filled)
-        spongy = (filled - cortical) * (1 + np.float32(1.2 * traits.diploe) * c.diploe)
-        spongy *= np.clip(1 + 0.25 * coarse + 0.35 * fine, 0.2, 1.9)
+        cortical = shell(distance, table) * (1 - c.floor * np.float32(1 - PLATE_SHARE))
+        cortical = np.maximum(
+            cortical,
+            np.float32(0.34 * traits.petrous)
+            * c.petrous
+            * filled
+            * np.clip(1 + 0.5 * cells, 0.3, 1.8),
+        )
+        spongy = (filled - shell(distance, table)) * c.marrow
+        spongy *= np.where(vault < c.face, np.float32(traits.diploe), np.float32(1))
+        spongy *= np.clip(1 + 0.18 * coarse + 0.40 * fine, 0.2, 1.9)
         cortical = np.maximum(cortical, c.wall * (1 - filled))
-        cortical *= np.clip(1 + 0.10 * coarse + 0.05 * fine, 0.6, 1.4)
+        cortical *= np.clip(1 + 0.08 * coarse + 0.06 * fine, 0.6, 1.4)
         lines = vault_lines(traits, side).reshape(-1)[c.map_index]
         lines = np.where(vault < c.face, lines, np.float32(1))
         return np.asarray((CORTICAL * cortical + SPONGIOSA * spongy) * lines, np.float32)
@@ -343,13 +366,19 @@ class SkullBuilder:
         bone[part] *= 1 - 0.9 * bubbles
         air[part] = np.maximum(air[part], 0.9 * bubbles)
 
+    def _divide(self, bone: Volume, cavity: Solid, offset: Offset) -> None:
+        """Divide a cavity into cells by walls, where the noise is near its mean."""
+        part = cavity.cells
+        noise = self._grain.box("cells", part, offset)
+        wall = np.exp((noise / WALL_LEVEL) ** 2 * np.float32(-0.5)) * occupancy(cavity.distance)
+        bone[part] = np.maximum(bone[part], 0.14 * CORTICAL * wall)
+
     def _jaw(self, bone: Volume, shared: Shared, jaw: Solid, offset: Offset) -> None:
-        """Add the lower jaw: a thick cortex, the thickest along the border, and the canal."""
+        """Add the lower jaw: a thick cortex, and the canal within."""
         part = jaw.cells
-        y = coordinates(part)[1]
-        cortex = JAW_MM + JAW_BORDER_MM * logistic(-(y + 96) / 3)
+        cortex = JAW_MM + RAMUS_MM * logistic(-(coordinates(part)[2] + 42) / 4)
         grain = self._grain.box("fine", part, offset)
-        own = marrow(jaw.distance, cortex, 1.7, grain)
+        own = marrow(jaw.distance, cortex, 1.3, grain)
         bone[part] = np.maximum(bone[part], own * (1 - 0.75 * shared.canal))
 
     def _neck(self, bone: Volume, air: Volume, shared: Shared, offset: Offset) -> None:
@@ -401,7 +430,7 @@ def put_septum(bone: Volume, air: Volume, shift: float) -> None:
 
 def resting_air(nose: Solid, folds: Solid) -> Volume:
     """Give the share of air in nose and airway [0-1], the same for all."""
-    air = 0.72 * occupancy(nose.distance) * (1 - occupancy(folds.distance))
+    air = 0.62 * occupancy(nose.distance) * (1 - occupancy(folds.distance))
     return np.asarray(np.maximum(air, 0.95 * occupancy(airway().distance)))
 
 
@@ -409,16 +438,17 @@ def lay_cranium(depth: Volume, orbit: Solid, nose: Solid, folds: Solid) -> Crani
     """Lay out vault, face and base at the cells that may hold bone."""
     x, y, z = coordinates((slice(None),) * 3)
     strong, weak = strong_face(), weak_face()
-    add_sella(weak, 1.0)
+    add_clinoids(weak)
     face = unite(strong.distance, weak.distance, 3)
     floor = floor_height(x, z)
     outer, above = outer_face(depth, x, y, z), 0.9 * (y - floor)
     width = seam(z) + 0 * outer
     plate = 2 + 2.2 * logistic(-(z + 42) / 4)
-    outside = -intersect(outer, above + 0.9 * plate, width)
+    outside = -unite(outer, above + 0.9 * plate, width)
     # Vaults are at most 14 mm thick, with floors a little below the plates.
     may = (outside < 2) & (np.minimum(outer, above) < 14)
-    hollow = np.minimum(orbit.distance, nose.distance)
+    foramen = Solid(*EVERYWHERE).ellipsoid((0, -56, -107), (13, 14, 15))
+    hollow = np.minimum(np.minimum(orbit.distance, nose.distance), foramen.distance)
     wall = thin_walls(orbit, nose, folds, z)
     chosen = np.flatnonzero((may | (face < 2) | (wall > 0)) & (depth > 0.5))
     places = np.stack(np.unravel_index(chosen, HALF_SHAPE)).astype(np.int32)
@@ -440,7 +470,8 @@ def lay_cranium(depth: Volume, orbit: Solid, nose: Solid, folds: Solid) -> Crani
         face=pick(face),
         bar=pick(np.maximum(SKIN_GAP_MM - depth, -hollow - 0.2)),
         cortex=pick(np.where(strong.distance < weak.distance, STRONG_MM, WEAK_MM)),
-        diploe=pick(logistic((y - 8) / 6)),
+        marrow=pick(0.7 + 0.9 * logistic((y - 8) / 6)),
+        floor=pick(logistic((outer - above) / 3) * (face > 1)),
         wall=pick(wall),
         petrous=pick(padded(petrous_pyramid())),
         map_index=map_index(*place),

@@ -22,7 +22,7 @@ DENTIN, ENAMEL, GUTTA_PERCHA, METAL = 0.075, 0.130, 0.35, 0.90
 UPPER_WIDTHS = (8.6, 6.6, 7.6, 7.0, 6.8, 10.2, 9.8, 9.0)
 LOWER_WIDTHS = (5.3, 5.9, 6.9, 7.0, 7.1, 11.0, 10.5, 10.2)
 """Mesiodistal widths from the central incisor to the third molar [mm]."""
-UPPER_TEETH = (26.5, -21.0, 46.0)
+UPPER_TEETH = (26.5, -21.0, 47.0)
 LOWER_TEETH = (24.0, -22.0, 42.5)
 BITE_Y = -71.2
 ENAMEL_MM = 1.4

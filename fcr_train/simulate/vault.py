@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from fcr_train.simulate.raster import fill_inside
-from fcr_train.simulate.solids import HALF, ORIGIN, SHAPE, STEP_MM, logistic, unite
+from fcr_train.simulate.solids import HALF, ORIGIN, SHAPE, STEP_MM, logistic
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Int32
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Lines = Float32[np.ndarray, "rows columns"]
 
-DEPTH_BLUR = 2.0
+DEPTH_BLUR = 3.0
 """Grid steps; smooths the facets of the mesh, which would show as rings on the brain case."""
 MIDDLE = (30.0, -70.0)
 """y and z of the axis about which the vault's map is unrolled [mm]."""
@@ -40,7 +40,9 @@ def skin_depth(anatomy: Anatomy) -> Volume:
     # The skin of the mesh lines the sockets behind the eyes, which are no outside.
     inside |= fill_inside(closed, anatomy.head.eyes, ORIGIN, STEP_MM, SHAPE)
     inside = (ndimage.binary_closing(inside, iterations=3) | inside)[HALF:]
-    depth = ndimage.distance_transform_edt(without_ears(inside), STEP_MM) - STEP_MM / 2
+    inside = without_ears(inside)
+    depth = ndimage.distance_transform_edt(inside, STEP_MM)
+    depth -= ndimage.distance_transform_edt(~inside, STEP_MM)
     return np.asarray(ndimage.gaussian_filter(depth.astype(np.float32), DEPTH_BLUR, mode="mirror"))
 
 
@@ -55,29 +57,28 @@ def without_ears(inside: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]
 
 def floor_height(x: Volume, z: Volume) -> Volume:
     """Give the height of the floor of the brain case [mm]: three fossae and the petrous ridge."""
-    roof = 11 * np.exp(-(((x - 31) / 19) ** 4)) + 0 * z
-    ant = 5 + roof * (1 - 0.35 * ((z + 2) / 30) ** 2) - 0.06 * np.maximum(0, -z)
+    roof = 12 * np.exp(-(((x - 31) / 19) ** 4)) + 0 * z
+    ant = 4 + roof * (1 - 0.55 * ((z - 2) / 36) ** 2) - 0.03 * np.maximum(0, -z)
     central = 1 - 8 * np.exp(-(((z + 64) / 6) ** 2)) + 0 * x
-    lateral = -29 + 16 * np.exp(-(((x - 14) / 10) ** 2)) + 0.012 * (x - 42) ** 2 + 0 * z
+    lateral = -29 + 16 * np.exp(-(((x - 14) / 10) ** 2)) + 0.024 * (x - 40) ** 2 + 0 * z
     lateral = lateral + 6 * logistic((z + 52) / 4)
     mid = central + (lateral - central) * logistic((x - 14) / 2.5)
-    pos = -50 + 0.006 * (z + 115) ** 2 + 0.006 * (x - 14) ** 2
+    pos = -49 + 0.0035 * (z + 118) ** 2 + 0.012 * (x - 16) ** 2
     floor = ant + (mid - ant) * logistic(-(z + 43 - 14 * logistic((x - 32) / 4)) / 3.0)
     floor = floor + (pos - floor) * logistic(-(z + 86 - 0.15 * x) / 3.0)
     ridge = (
         np.exp(-(((z + 80 - 0.12 * x) / 7) ** 2)) * logistic((x - 9) / 2) * logistic((64 - x) / 2)
     )
     floor = floor + ridge * np.maximum(-9 - 0.12 * x - floor, 0)
-    smooth: Volume = ndimage.gaussian_filter(floor[:, 0], 1.0)[:, None].astype(np.float32)
-    return smooth
+    return np.asarray(ndimage.gaussian_filter(floor, (1.0, 0.0, 1.0)), np.float32)
 
 
 def outer_face(depth: Volume, x: Volume, y: Volume, z: Volume) -> Volume:
     """Give how deep a point lies below the outer face of the vault [mm]."""
     temporal = 9 * np.exp(-(((z + 26) / 30) ** 2) - ((y - 6) / 28) ** 2)
     corner = 3.5 * np.exp(-(((x - 60) / 18) ** 2) - ((y - 92) / 24) ** 2)
-    low = 3.0 * np.exp(-(((z + 90) / 40) ** 2) - ((y + 2) / 20) ** 2)
-    neck = 6.0 * np.logaddexp(0, (-y - 22) / 10) * logistic(-(z + 95) / 6)
+    low = 6.5 * np.exp(-(((z + 88) / 40) ** 2) - ((y + 14) / 26) ** 2)
+    neck = 4.5 * np.logaddexp(0, (-y - 36) / 8) * logistic(-(z + 95) / 6)
     occiput = 1.2 * np.exp(-(((z + 165) / 40) ** 2))
     side = logistic((x - 25) / 3) * (temporal + low) + corner
     return np.asarray(depth - (5.6 + side + neck + occiput), np.float32)
@@ -86,19 +87,14 @@ def outer_face(depth: Volume, x: Volume, y: Volume, z: Volume) -> Volume:
 def thickness(y: Volume, z: Volume) -> Volume:
     """Give the mean thickness of the vault [mm]: more at the brow and the occiput."""
     thick = (
-        6.0 + 1.0 * np.cos(z / 33) + 2.0 * np.exp(-(((z + 172) / 22) ** 2) - ((y - 5) / 25) ** 2)
+        6.4 + 1.0 * np.cos(z / 33) + 2.0 * np.exp(-(((z + 172) / 22) ** 2) - ((y - 5) / 25) ** 2)
     )
     return np.asarray(thick - 2.4 * np.exp(-(((z + 35) / 30) ** 2) - ((y - 12) / 25) ** 2))
 
 
 def seam(z: Volume) -> Volume:
     """Give the width over which wall and floor blend [mm]: sharp in front, round at the nape."""
-    return np.asarray(6 + 26 * logistic(-(z + 125) / 8), np.float32)
-
-
-def intersect(a: Volume, b: Volume, width: Volume) -> Volume:
-    """Keep what lies inside both of two depths, with a smooth seam."""
-    return unite(a, b, width)
+    return np.asarray(7 + 9 * logistic(-(z + 125) / 8), np.float32)
 
 
 def map_index(x: Volume, y: Volume, z: Volume) -> Int32[np.ndarray, ...]:
@@ -109,7 +105,8 @@ def map_index(x: Volume, y: Volume, z: Volume) -> Int32[np.ndarray, ...]:
     aside = np.degrees(np.arctan2(x, np.hypot(up, forward)))
     rows, columns = MAP_SHAPE
     row = np.clip(np.rint(aside * 2), 0, rows - 1).astype(np.int32)
-    return row * columns + np.clip(np.rint(about * 2), 0, columns - 1).astype(np.int32)
+    column = np.clip(np.rint(about * 2), 0, columns - 1).astype(np.int32)
+    return np.asarray(row * columns + column)
 
 
 def vault_lines(traits: SkullTraits, side: Side) -> Lines:

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from fcr_train.simulate.depths import gaussian
-from fcr_train.simulate.shape import BLUR_MM, landmark_rays, skin_shares
+from fcr_train.simulate.shape import BLUR_MM, skin_shares
 from fcr_train.simulate.skull import block_index
 from fcr_train.simulate.solids import ORIGIN, STEP_MM
 
@@ -120,7 +120,7 @@ class Calibration:
 
     def __init__(self, anatomy: Anatomy, template: Template, rounds: int = CALIBRATION_ROUNDS):
         """Measure the template's depths along rays and correct them `rounds` times."""
-        self._skin, self._normals = landmark_rays(anatomy, anatomy.reference)
+        self._skin, self._normals = anatomy.landmark_rays(anatomy.reference)
         mean = anatomy.table.mean
         self._bone_points = self._skin - mean[:, None] * self._normals
         self._shift = np.zeros(len(mean))
@@ -236,7 +236,7 @@ class Warp:
         self, template: Template, calibration: Calibration, bony: Points, skin: Points
     ) -> Float64[np.ndarray, " l"]:
         """Measure a person's tissue depths along rays from the skin [mm]; infinite for a miss."""
-        start, normals = landmark_rays(self._anatomy, skin)
+        start, normals = self._anatomy.landmark_rays(skin)
         steps = np.arange(0, 60.0, RAY_STEP_MM)
         rays = (start[:, None] - steps[None, :, None] * normals[:, None]).reshape(-1, 3)
         reference = self.field(bony, calibration).to_reference(rays)
