@@ -7,8 +7,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from fcr_train.simulate.head import load_head
-from fcr_train.simulate.looks import draw_look
-from fcr_train.simulate.population import Person, draw_person, person_stream
+from fcr_train.simulate.looks import draw_look, look_on_day
+from fcr_train.simulate.population import Person, draw_person, on_day, person_stream
 from fcr_train.simulate.portrait import Studio
 from fcr_train.simulate.radiograph import (
     BONE,
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import numpy as np
-    from jaxtyping import UInt8
+    from jaxtyping import Float64, UInt8
+
+    from fcr_train.simulate.scene import Scene
 
 FILM_TILT_DEGREES = 5.0
 FILM_SCALE = 0.05
@@ -94,14 +96,43 @@ class Simulator:
         for view, film in self.films(person, surfaces, poses, size).items():
             yield Picture(view, "xray", 0, expose(film.full, FILM, noise))
             yield Picture(view, "bone", 0, expose(film.bone, BONE, noise))
-        look = draw_look(person, person_stream(seed, number, "portraits"))
-        for k, view in enumerate(VIEWS):
+        yield from self.faces(seed, number, portraits, size)
+
+    def faces(self, seed: int, number: int, portraits: int, size: int) -> Iterator[Picture]:
+        """Make the portraits of a person."""
+        person, surfaces = self.person(seed, number)
+        for view in VIEWS:
             for portrait in range(1, portraits + 1):
-                # Each portrait has a stream of its own: asking for more changes no other.
-                rng = person_stream(seed, number, "portraits", k, portrait)
-                scene = draw_scene(person.is_male, rng)
-                pixels = self.studio.portrait(surfaces.skin, look, scene, view, size, rng)
+                pixels = self.portrait(seed, number, person, surfaces, view, portrait, size)
                 yield Picture(view, "face", portrait, pixels)
+
+    def portrait(
+        self,
+        seed: int,
+        number: int,
+        person: Person,
+        surfaces: Surfaces,
+        view: View,
+        portrait: int,
+        size: int,
+    ) -> UInt8[np.ndarray, "h w 3"]:
+        """Make one portrait of a person, counted from 1; others are taken on another day."""
+        look = draw_look(person, person_stream(seed, number, "portraits"))
+        # Each portrait has a stream of its own: asking for more changes no other.
+        rng = person_stream(seed, number, "portraits", VIEWS.index(view), portrait)
+        scene = draw_scene(person.is_male, rng, portrait == 1)
+        skin = surfaces.skin
+        if portrait > 1:
+            look = look_on_day(look, scene, rng)
+            skin = self.skin_on_day(seed, number, person, scene)
+        return self.studio.portrait(skin, look, scene, view, size, rng)
+
+    def skin_on_day(
+        self, seed: int, number: int, person: Person, scene: Scene
+    ) -> Float64[np.ndarray, "v 3"]:
+        """Build the skin a person has on the day of a portrait; the bone stays as it is."""
+        later = on_day(person, scene.years, scene.bmi_change)
+        return self.anatomy.surfaces(later, person_stream(seed, number, "depths")).skin
 
 
 @cache

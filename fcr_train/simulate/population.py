@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -14,8 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Sex = Literal["female", "male"]
-Stream = Literal["population", "depths", "films", "poses", "portraits"]
-STREAMS: tuple[Stream, ...] = ("population", "depths", "films", "poses", "portraits")
+Stream = Literal["population", "depths", "films", "poses", "portraits", "traits", "exposure"]
+STREAMS: tuple[Stream, ...] = (
+    "population",
+    "depths",
+    "films",
+    "poses",
+    "portraits",
+    "traits",
+    "exposure",
+)
 """Each person's random streams: a draw added to one leaves the others as they were."""
 
 MEAN_BMI = 22.5
@@ -89,7 +97,7 @@ def draw_person(rng: np.random.Generator) -> Person:
         male=float(np.clip(0.05 + 0.9 * male + rng.normal(0, 0.10), 0, 1)),
         ancestry=(african, asian, caucasian),
         muscle=float(np.clip(rng.normal(0.5, 0.15), 0, 1)),
-        weight=float(np.clip(0.5 + (bmi - MEAN_BMI) / 30, 0, 1)),
+        weight=macro_weight(bmi),
         age=float(rng.uniform(*AGES)),
     )
     left, right = draw_paired(rng)
@@ -107,6 +115,18 @@ def draw_person(rng: np.random.Generator) -> Person:
         right=right,
         asymmetry=tuple(np.clip(0.5 * rng.normal(size=len(ASYMMETRIES)), -1, 1).tolist()),
     )
+
+
+def macro_weight(bmi: float) -> float:
+    """Give the weight of the macro targets at a body-mass index [0-1]."""
+    return float(np.clip(0.5 + (bmi - MEAN_BMI) / 30, 0, 1))
+
+
+def on_day(person: Person, years: float, bmi_change: float) -> Person:
+    """Give a person some years later and at another weight."""
+    bmi = float(np.clip(person.bmi + bmi_change, *BMI_LIMITS))
+    macro = replace(person.macro, age=person.age + years, weight=macro_weight(bmi))
+    return replace(person, age=person.age + years, bmi=bmi, macro=macro)
 
 
 def draw_between(

@@ -11,7 +11,6 @@ import pytest
 
 from fcr_edge.errors import DataError
 from fcr_train.simulate.head import HEAD_FILE, HEAD_SHA256, load_head, mirrored
-from fcr_train.simulate.looks import LIGHT_IRIS_MELANIN, draw_look
 from fcr_train.simulate.pack_head import pack, write_archive
 from fcr_train.simulate.person import Simulator, shared_simulator
 from fcr_train.simulate.population import draw_person, person_stream
@@ -25,7 +24,6 @@ from fcr_train.simulate.radiograph import (
     project_volumes,
     surface_path,
 )
-from fcr_train.simulate.scene import draw_scene
 from fcr_train.simulate.skull import CORTICAL
 from fcr_train.simulate.sliders import read_sliders
 from fcr_train.simulate.warp import STRAIGHT, Calibration, Grid, Skull
@@ -158,18 +156,6 @@ def test_head_sizes_are_those_of_a_measured_population(simulator: Simulator) -> 
         np.testing.assert_allclose(measured[:, :3].mean(0), mean, rtol=0.02)
         np.testing.assert_allclose(measured[:, :3].std(0), sd, rtol=0.25)
         assert measured[:, 3].mean() == pytest.approx(pupils, rel=0.03)
-
-
-def test_dark_skin_has_brown_eyes() -> None:
-    looks = []
-    for number in range(300):
-        someone = draw_person(person_stream(SEED, number, "population"))
-        looks.append(draw_look(someone, person_stream(SEED, number, "portraits")))
-
-    blue = [look for look in looks if look.iris[2] > look.iris[0]]
-
-    assert blue
-    assert all(look.melanin < LIGHT_IRIS_MELANIN for look in blue)
 
 
 def test_features_of_soft_tissue_leave_the_bony_shape_unchanged(
@@ -320,22 +306,3 @@ def test_bone_film_shows_no_soft_tissue_and_a_bright_skull(
     soft_only = (film.bone == 0) & (film.soft > 0.5)
     assert picture[soft_only].mean() < 5
     assert picture[film.bone > np.percentile(film.bone, 97)].mean() > 120
-
-
-# Portraits
-
-
-def test_portraits_of_one_person_differ_and_repeat(simulator: Simulator, person: Person) -> None:
-    skin = surfaces(simulator, person).skin
-    look = draw_look(person, person_stream(SEED, 1, "portraits"))
-
-    def portrait(number: int) -> np.ndarray:
-        rng = person_stream(SEED, 1, "portraits", 0, number)
-        scene = draw_scene(person.is_male, rng)
-        return simulator.studio.portrait(skin, look, scene, "frontal", SIZE, rng)
-
-    first, again, second = portrait(1), portrait(1), portrait(2)
-
-    np.testing.assert_array_equal(first, again)
-    assert np.abs(first.astype(int) - second).mean() > 2
-    assert first.std() > 25
