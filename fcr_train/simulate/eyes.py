@@ -81,7 +81,7 @@ def paint_eye(
     # The lashes shade the eyeball from above, the lids at its sides.
     shade = 1 - 0.55 * smoothstep((normal @ globe.up.astype(np.float32) - 0.05) / 0.40)
     shade *= 1 - 0.45 * smoothstep((arc - 8) / 7)
-    return colour * shade[:, None], normal, shine**90 + 0.1 * shine**12
+    return colour * shade[:, None], normal, 1.6 * shine**300 + 0.12 * shine**20
 
 
 def paint_white(arc: Values, normal: Vectors, globe: Globe, look: Look) -> Vectors:

@@ -52,6 +52,8 @@ EAR_FADE_MM = 15.0
 HIDDEN = -14.0
 """Hair is drawn no farther than this outside its edge, where strands may still reach [mm]."""
 BUN_MM = 30.0
+COILY = 0.75
+"""Hair of more curl than this forms no strands that one could follow."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,9 @@ def hair_height(place: Vectors, style: HairStyle) -> Values:
     sweep = 0.75 + 0.25 * np.cos((x - 1.4 * style.part) / 26)
     fringe = style.fringe * sweep * np.clip((z + 26) / 25, 0, 1)
     # Temples recede between forehead and sideburns.
-    temples = (3 + style.recession) * bump(np.abs(x), 40, 14) * (z > -45)
+    temples = style.recession * bump(np.abs(x), 40, 14) * (z > -45)
     temples = temples + 0.35 * style.recession * np.clip((z + 20) / 20, 0, 1)
-    peak = 2.5 * bump(x, 0, 9) * (z > 0)
+    peak = (style.phase % 3) * bump(x, 0, 10) * (z > 0)
     edge = hairline_height(z) + raised + (temples - peak) * (style.fringe == 0)
     return np.asarray(y - edge + fringe, np.float32)
 
@@ -195,7 +197,7 @@ def hanging_share(shell: HairShell, style: HairStyle) -> Values:
     if style.length == 0:
         return np.zeros(len(shell.azimuth))
     if style.tail == "tail":
-        return smoothstep((shell.azimuth - 158) / 14)
+        return smoothstep((shell.azimuth - 154) / 12)
     return smoothstep((shell.azimuth - 40) / 15)
 
 
@@ -205,7 +207,7 @@ def edge_distances(place: Vectors, azimuth: Values, style: HairStyle) -> Vectors
     if style.length == 0:
         front = np.full(len(y), -90.0)
     elif style.tail == "tail":
-        front = 1.4 * (azimuth - 169)
+        front = 1.4 * (azimuth - 165)
     else:
         # Hair that covers the ears frames the forehead and swings forward below.
         lead = 26 * smoothstep((y - 5) / 55) * (style.front < EAR_AZIMUTH)
@@ -233,17 +235,16 @@ def hair_thickness(
     thickness = cap + tied_hair(shell, y, style)
     if style.length > 0 and style.tail == "none":
         loose = (style.side + style.body) * (0.35 + 0.65 * smoothstep(front / 30))
-        loose = loose * smoothstep((70 - y) / 60) * (front > 0)
-        wave = 2.5 * style.curl * np.sin(y / 9 + 0.1 * azimuth + style.phase)
-        thickness = np.maximum(thickness, loose + wave * (front > 8))
+        loose = loose * smoothstep((95 - y) / 70) * (front > 0)
+        thickness = np.maximum(thickness, loose)
     if style.front < EAR_AZIMUTH and style.length > 0 and style.tail == "none":
-        over_ears = bump(azimuth, EAR_AZIMUTH, 26) * smoothstep((48 - y) / 50)
+        over_ears = bump(azimuth, EAR_AZIMUTH, 26) * smoothstep((75 - y) / 80)
         thickness = thickness + 13 * over_ears * smoothstep((front + 5) / 30)
     else:
         free = smoothstep(shell.ear_distance / EAR_FADE_MM)
         thickness = thickness * np.where(azimuth < 150, free, 1)
     tuft = texture(noise, "blotch", 2 * y + style.phase, 1.4 * np.sign(x) * azimuth)
-    return np.asarray(thickness * (1 + (0.05 + 0.10 * style.curl) * tuft))
+    return np.asarray(thickness * (1 + (0.05 + 0.12 * style.curl) * tuft))
 
 
 def tied_hair(shell: HairShell, y: Values, style: HairStyle) -> Values:
@@ -260,35 +261,35 @@ def tied_hair(shell: HairShell, y: Values, style: HairStyle) -> Values:
 def strands(place: Vectors, style: HairStyle, noise: Noise) -> Values:
     """Give the lightness of strands along the hair's flow, about 0 and of unit variance."""
     x, y, z = place.T
-    if style.curl > 0.8:
-        return texture(noise, "fine", 0.5 * y + style.phase, 0.5 * (x + z)) + 0.4 * texture(
-            noise, "fine", 0.2 * y, 0.2 * (x - z)
-        )
+    if style.curl > COILY:
+        return 0.6 * texture(noise, "fine", 0.55 * y + style.phase, 0.55 * (x + z))
     azimuth = np.degrees(np.arctan2(x, z - CROWN_Z))
-    down = streaks(noise, y, 1.4 * azimuth, style)
-    combed = combed_share(place, style)
+    falling = streaks(noise, y, 1.4 * azimuth, style)
     if style.flow == "down":
-        return down
-    if style.flow == "part":
-        around, along = np.arctan2(z - CROWN_Z, y - CROWN_Y), x
-    else:
-        around, along = np.arctan2(x, y - CROWN_Y + 20), z
-    return np.asarray(down + (streaks(noise, along, 80 * around, style) - down) * combed)
+        return falling
+    turned = 80 * np.arctan2(x, y - 5)
+    along, across = (turned, z) if style.flow == "part" else (z, turned)
+    combed = streaks(noise, along, across, style)
+    return np.asarray(falling + (combed - falling) * combed_share(place, style))
 
 
 def streaks(noise: Noise, along: Values, across: Values, style: HairStyle) -> Values:
     """Look up streaks at places along and across the strands [mm], waving with the curl."""
-    bend = 5 * style.curl * np.sin(along * (0.12 + 0.25 * style.curl) + 0.05 * across)
-    across = across + bend
-    fine = texture(noise, "strand", 0.3 * along, 0.9 * across + style.phase)
-    return 0.75 * fine + 0.65 * texture(noise, "strand", 0.12 * along, 0.25 * across + style.phase)
+    if style.is_short:
+        return texture(noise, "crop", 1.1 * along + style.phase, 1.1 * across)
+    drift = texture(noise, "blotch", 0.5 * along, 0.5 * across + style.phase)
+    bend = np.sin(along * (0.08 + 0.16 * style.curl) + 0.03 * across + 1.3 * drift)
+    across = across + 1.2 * drift + 5.0 * style.curl * bend
+    fine = texture(noise, "strand", 0.3 * along, 1.5 * across + style.phase)
+    locks = texture(noise, "strand", 0.15 * along, 0.3 * across + style.phase)
+    return 0.85 * fine + 0.4 * locks
 
 
 def combed_share(place: Vectors, style: HairStyle) -> Values:
     """Give how far strands follow the comb rather than fall [0-1]."""
     y = place[:, 1]
     if style.flow == "part":
-        return smoothstep((y - 30) / 45)
+        return smoothstep((y - 15) / 45)
     if style.tail != "none":
         return smoothstep((place[:, 2] + 185) / 20)
     return smoothstep((y - 5) / 40)
@@ -312,10 +313,11 @@ def coverage(
     """Give how much hair covers what is behind it [0-1]: soft, ragged edges along strands."""
     above, front, ends = edges.T
     wisp = texture(noise, "fine", place[:, 1], place[:, 0] + place[:, 2])
-    hairline = smoothstep((above + 2.2 * strand + 1.2 * wisp) / 8)
+    hairline = smoothstep((above + 1.2 * strand + 1.6 * wisp - 1) / 10)
     if style.length == 0:
         return hairline
-    loose = smoothstep((front + 2.5 * strand) / 7) * smoothstep((ends + 9 * strand) / 14)
+    ragged = 5 if style.curl < COILY else 2
+    loose = smoothstep((front + 2.0 * strand) / 7) * smoothstep((ends + ragged * strand) / 14)
     return np.asarray(np.maximum(hairline, loose))
 
 

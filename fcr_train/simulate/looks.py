@@ -86,6 +86,11 @@ class HairStyle:
         """Tell hair so short that it has no thickness."""
         return self.top < 1.5
 
+    @property
+    def is_short(self) -> bool:
+        """Tell hair too short to lie in long strands."""
+        return self.top < 6 and self.length == 0 and self.tail == "none"
+
 
 @dataclass(frozen=True)
 class Beard:
@@ -162,7 +167,7 @@ def draw_look(person: Person, rng: np.random.Generator) -> Look:
         pupil_mm=float(rng.uniform(1.5, 2.3)),
         brow_height=float(rng.normal(-0.8 if male else 1.6, 0.8)),
         brow_arch=float(rng.normal(1.6 if male else 3.4, 0.7)),
-        brow_thickness=float(np.clip(rng.normal(1.2 if male else 0.68, 0.14), 0.45, 1.6)),
+        brow_thickness=float(np.clip(rng.normal(1.2 if male else 0.82, 0.14), 0.5, 1.6)),
         brow_density=float(np.clip(rng.normal(0.88 if male else 0.74, 0.08), 0.4, 1)),
         lashes=float(rng.uniform(0.3, 0.55) if male else rng.uniform(0.7, 1.0)),
         freckles=float(max(0.0, rng.normal(-0.2, 0.4))) * (1 - melanin) ** 2,
@@ -180,7 +185,7 @@ def draw_look(person: Person, rng: np.random.Generator) -> Look:
 def draw_fairness(melanin: float, african: float, asian: float, rng: np.random.Generator) -> float:
     """Draw how fair the hair is, 0 black to 1 blond; fair hair needs fair skin."""
     room = max(0.0, 1 - 1.2 * african - 0.9 * asian - 0.9 * melanin)
-    return float(np.clip(1.15 * rng.beta(1.3, 1.6) * room + 0.02, 0, 1))
+    return float(np.clip(1.3 * rng.beta(1.4, 1.6) * room + 0.02, 0, 1))
 
 
 def draw_iris_lightness(melanin: float, fairness: float, rng: np.random.Generator) -> float:
@@ -193,7 +198,7 @@ def draw_iris_lightness(melanin: float, fairness: float, rng: np.random.Generato
 
 def draw_hair_colour(fairness: float, rng: np.random.Generator) -> Colour:
     """Draw the colour of hair, sometimes reddish where it is neither black nor blond."""
-    red = 0.35 * rng.random() + 0.6 * (rng.random() < 0.08)
+    red = 0.15 * rng.random() + 0.6 * (rng.random() < 0.06)
     red *= float(np.clip((fairness - 0.15) / 0.2, 0, 1) * np.clip((1 - fairness) / 0.3, 0, 1))
     colour = between(HAIR_STEPS, HAIRS, fairness)
     return np.asarray(((1 - red) * colour + red * RED_HAIR).astype(np.float32))
@@ -201,13 +206,13 @@ def draw_hair_colour(fairness: float, rng: np.random.Generator) -> Colour:
 
 def skin_colour(melanin: float, rng: np.random.Generator) -> Colour:
     """Give the colour of skin, a little paler, redder or yellower than the mean of its tone."""
-    tone = 1 + np.array([0.03, 0.035, 0.06]) * rng.normal(size=3)
+    tone = 1 + np.array([0.03, 0.03, 0.045]) * rng.normal(size=3)
     return (between(SKIN_STEPS, SKINS, melanin) * tone).astype(np.float32)
 
 
 def lip_colour(red: float, melanin: float) -> Colour:
     """Give the colour of lips relative to the skin's; `red` 0 pale to 1.6 made up."""
-    pale = np.array([0.86 - 0.03 * red, 0.62 - 0.17 * red, 0.66 - 0.14 * red])
+    pale = np.array([0.88 - 0.03 * red, 0.64 - 0.19 * red, 0.68 - 0.16 * red])
     return (pale + 0.12 * melanin * np.array([0.2, 1.0, 1.0])).astype(np.float32)
 
 
@@ -229,17 +234,18 @@ def draw_short_style(curl: float, age: float, rng: np.random.Generator) -> HairS
     """Draw a short cut: shaven, cropped, combed down, parted, or swept back."""
     kind = rng.random()
     hairline = float(np.clip(rng.normal(62, 4), 54, 72))
-    recession = float(np.clip(rng.normal(3 + 0.5 * (age - 22), 4), 0, 22))
+    recession = float(np.clip(rng.normal(5 + 0.5 * (age - 22), 4), 1, 22))
     side = float(rng.uniform(1.6, 5))
     base = HairStyle(hairline=hairline, recession=recession, side=side)
     if kind < 0.10:
         return replace(base, top=1.0, side=1.0)
-    if kind < 0.35 or curl > 0.75:
-        return replace(base, top=float(rng.uniform(2.5, 7 + 12 * curl)), side=side + 4 * curl)
-    if kind < 0.60:
-        fringe = float(rng.uniform(0, 16))
-        return replace(base, top=float(rng.uniform(7, 13)), fringe=fringe, recession=0.0)
-    if kind < 0.82:
+    if kind < 0.40 or curl > 0.75:
+        coily = 9 * curl * (curl > 0.75)
+        return replace(base, top=float(rng.uniform(2.5, 5.9 + coily)), side=side + 0.3 * coily)
+    if kind < 0.52:
+        fringe = float(rng.uniform(5, 18))
+        return replace(base, top=float(rng.uniform(7, 12)), fringe=fringe, recession=0.0)
+    if kind < 0.78:
         part = float(rng.choice([-1, 1]) * rng.uniform(22, 34))
         return replace(base, top=float(rng.uniform(7, 14)), flow="part", part=part)
     return replace(base, top=float(rng.uniform(9, 17)), flow="back")
@@ -252,6 +258,7 @@ def draw_long_style(curl: float, rng: np.random.Generator) -> HairStyle:
     part = float(rng.choice([0.0, rng.uniform(-30, 30)]))
     base = HairStyle(
         hairline=float(np.clip(rng.normal(57, 3.5), 49, 66)),
+        recession=float(rng.uniform(-2, 3)),
         top=float(rng.uniform(7, 11) + 5 * curl),
         side=float(rng.uniform(5, 8) + 4 * curl),
         fringe=float(rng.uniform(14, 30)) if rng.random() < 0.25 else 0.0,
@@ -270,8 +277,8 @@ def draw_long_style(curl: float, rng: np.random.Generator) -> HairStyle:
         front = float(rng.uniform(112, 122))
         return replace(base, length=float(rng.uniform(100, 210)), front=front)
     if kind < 0.92:
-        tied = replace(base, flow="back", top=0.6 * base.top, side=0.5 * base.side)
-        if kind < 0.83:
+        tied = replace(base, flow="back", top=0.6 * base.top, side=0.5 * base.side, fringe=0.0)
+        if kind < 0.83 and curl < 0.7:
             return replace(tied, tail="tail", length=float(rng.uniform(80, 190)))
         return replace(tied, tail="bun")
     return replace(base, top=base.top + 2, side=base.side + 1)

@@ -163,7 +163,7 @@ def paint_beard(colour: Vectors, samples: Samples, look: Look, noise: Noise) -> 
     near = np.flatnonzero((samples.place[:, 1] < 0) & (samples.place[:, 2] > -75))
     place = samples.place[near]
     x, y, z = place.T
-    grain = texture(noise, "strand", 0.5 * y, 1.8 * (x + 0.7 * z))
+    grain = texture(noise, "crop", y, 1.3 * (x + 0.7 * z))
     blotch = texture(noise, "blotch", 2 * y, 2 * (x + z))
     bare = 1 - smoothstep((samples.lips[near] - 0.15) / 0.3)
     area = beard_area(place, blotch) * bare
@@ -176,7 +176,7 @@ def paint_beard(colour: Vectors, samples: Samples, look: Look, noise: Noise) -> 
     cheeks = np.clip(1 - lip - chin, 0, 1)
     dense = beard.cheeks * cheeks + beard.chin * chin + beard.lip * lip
     share = np.clip(dense * area * (1 + 0.25 * grain), 0, 0.97)
-    strong = 0.85 * look.hair * (1 + 0.25 * np.clip(grain, -1.5, 1.5))[:, None]
+    strong = 0.75 * look.hair * (1 + 0.15 * np.clip(grain, -1.5, 1.5))[:, None]
     colour[near] = mix(painted, strong, share)
     return colour
 
@@ -186,9 +186,9 @@ def beard_area(place: Vectors, ragged: Values) -> Values:
     x, y, z = place.T
     side = np.abs(x)
     # From the sideburns down along the cheek to the corner of the mouth, and above the lip.
-    beside = np.interp(z, [-60, -45, -28, -8, 8], [-8, -22, -44, -58, -66]).astype(np.float32)
+    beside = np.interp(z, [-64, -48, -28, -8, 8], [-4, -22, -44, -58, -66]).astype(np.float32)
     upper = -50 + (beside + 50) * smoothstep((side - 25) / 6)
-    cheek = smoothstep((upper - y + 3 * ragged) / 11) * smoothstep((z + 62 + ragged) / 9)
+    cheek = smoothstep((upper - y + 4 + 3 * ragged) / 18) * smoothstep((z + 72 + ragged) / 14)
     neck = smoothstep((y + 122 + 0.35 * (z - 10) + 3 * ragged) / 16)
     nostril = smoothstep((-51 - y) / 5 + (side > 26))
     soul = 1 - 0.6 * bump(side, 14, 7) * bump(y, -88, 4)
@@ -202,7 +202,7 @@ def paint_scalp(colour: Vectors, samples: Samples, look: Look, noise: Noise) -> 
     place = samples.place[near]
     strand = strands(place, style, noise)
     ragged = texture(noise, "fine", place[:, 1], place[:, 0] + place[:, 2])
-    share = smoothstep((samples.above[near] + 1.5 * strand + 1.2 * ragged) / 9)
+    share = smoothstep((samples.above[near] + 1.2 * strand + 1.6 * ragged + 1) / 13)
     share *= 1 - smoothstep(samples.ears[near] * 2)
     if style.is_shaven:
         share *= 0.42 * style.top

@@ -26,7 +26,7 @@ from fcr_train.simulate.radiograph import CENTRE, FIELD_MM, View
 from fcr_train.simulate.raster import Cover, cover, cross, fill_inside
 from fcr_train.simulate.shape import vertex_normals
 from fcr_train.simulate.skull import ORIGIN, SHAPE, STEP_MM
-from fcr_train.simulate.texture import mix, noise_textures, unit
+from fcr_train.simulate.texture import mix, noise_textures, smoothstep, unit
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
@@ -199,8 +199,14 @@ class Studio:
         strand = strands(place, look.style, self._noise)
         covers = coverage(place, edges, strand, look.style, self._noise)
         covers[(depth > behind + HAIR_BIAS_MM) & (edges[:, 1] < 0)] = 0
+        # Where strands leave a gap, hair farther back fills it.
+        densest = np.zeros(lens.wide**2, np.float32)
+        np.maximum.at(densest, hits.pixel, covers)
         dense = np.flatnonzero(covers > CLEAR)
-        return nearest_layer(take(hits, dense), depth[dense], covers[dense], lens.wide)
+        covers = densest[hits.pixel[dense]]
+        bare = behind[dense] == FAR_MM
+        covers[bare] = smoothstep((covers[bare] - 0.3) / 0.35)
+        return nearest_layer(take(hits, dense), depth[dense], covers, lens.wide)
 
     def _shadow(self, seen: Points, hair: HairSurface | None, scene: Scene, lens: Lens) -> Shadow:
         """Find what the key light reaches past head and hair."""
@@ -309,7 +315,7 @@ class Studio:
             openness=nape,
             **dict.fromkeys(("lips", "mouth", "ears", "above"), nape[:0]),
         )
-        colour = look.hair * np.clip(1 + 0.30 * strand, 0.3, 1.9)[:, None]
+        colour = look.hair * np.clip(1 + 0.20 * strand, 0.4, 1.6)[:, None]
         colour = mix(colour, 0.6 * look.skin, 0.6 * parting(place, look.style))
         lit = light_hair(
             colour, along, strand, inner.astype(np.float32), samples, shadow.reach(position), scene

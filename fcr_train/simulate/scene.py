@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Float32
 
 KELVIN = (4000.0, 5500.0, 7000.0)
-TINTS = ((1.14, 1.0, 0.80), (1.0, 1.0, 1.0), (0.93, 1.0, 1.09))
+TINTS = ((1.10, 1.0, 0.86), (1.0, 1.0, 1.0), (0.95, 1.0, 1.06))
 """Colour of light after the camera has corrected half of it, at each of KELVIN (linear RGB)."""
 
 

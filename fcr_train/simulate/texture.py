@@ -48,10 +48,10 @@ def unit(vectors: Vectors) -> Vectors:
 
 
 def noise_textures() -> Noise:
-    """Draw fixed periodic textures of unit variance: fine grain, blotches, and strands."""
+    """Draw fixed periodic textures of unit variance: grain, blotches, long and short strands."""
     rng = np.random.default_rng(7)
-    white = rng.standard_normal((3, TEXTURE, TEXTURE))
-    blurs = {"fine": (1.0, 1.0), "blotch": (10, 10), "strand": (28.0, 0.8)}
+    white = rng.standard_normal((4, TEXTURE, TEXTURE))
+    blurs = {"fine": (1.0, 1.0), "blotch": (10, 10), "strand": (28.0, 0.8), "crop": (4.0, 0.8)}
     textures = {
         name: ndimage.gaussian_filter(field, blur, mode="wrap")
         for (name, blur), field in zip(blurs.items(), white, strict=True)

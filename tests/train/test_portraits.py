@@ -261,3 +261,37 @@ def test_a_symmetric_person_in_frontal_light_looks_symmetric(
 
     flipped = np.abs(picture.astype(float) - picture[:, ::-1])
     assert flipped.mean() < 3
+
+
+# Sexes
+
+
+def read_sex(pictures: np.ndarray, male: np.ndarray, components: int = 30) -> float:
+    """Train ridge regression on principal components of one half; its AUC on the other half."""
+    half = len(pictures) // 2
+    mean = pictures[:half].mean(0)
+    axes = np.linalg.svd(pictures[:half] - mean, full_matrices=False)[2][:components]
+    seen, new = ((part - mean) @ axes.T for part in (pictures[:half], pictures[half:]))
+    target = 2.0 * male[:half] - 1
+    ridge = 0.1 * np.trace(seen.T @ seen) / components * np.eye(components)
+    weight = np.linalg.solve(seen.T @ seen + ridge, seen.T @ (target - target.mean()))
+    score, truth = new @ weight, male[half:]
+    return float((score[truth][:, None] > score[~truth]).mean())
+
+
+@pytest.mark.slow
+def test_sex_can_be_read_from_faces_without_hair(studio: Studio) -> None:
+    size, people = 64, 300
+    row, column = np.mgrid[:size, :size]
+    face = ((column - 31.5) / 13.5) ** 2 + ((row - 35) / 17) ** 2 < 1
+    pictures, male = [], []
+    for number in range(1001, 1001 + people):
+        look = replace(look_of(number), style=HairStyle(top=0.0, side=0.0), beard=Beard())
+        rng = person_stream(SEED, number, "portraits", 0, 1)
+        scene = draw_scene(look.male, rng)
+        skin = surfaces_of(studio.anatomy, number).skin
+        picture = studio.portrait(skin, look, scene, "frontal", size, rng)[face].astype(float)
+        pictures.append((picture.ravel() - picture.mean()) / picture.std())
+        male.append(look.male)
+
+    assert read_sex(np.array(pictures), np.array(male)) > 0.9
