@@ -14,7 +14,7 @@ from fcr_train.simulate.skull import ORIGIN, SHAPE, STEP_MM
 from fcr_train.simulate.texture import bump, mix, smoothstep, texture, unit, vector
 
 if TYPE_CHECKING:
-    from jaxtyping import Float64, Int64
+    from jaxtyping import Float32, Float64, Int64
 
     from fcr_train.simulate.looks import HairStyle
     from fcr_train.simulate.shape import Anatomy
@@ -83,8 +83,8 @@ class HairSurface:
     points: Vectors
     place: Vectors
     """On the reference head, where strands and edges are laid out."""
-    edges: Vectors
-    """How far inside each edge a point lies: hairline, front of long hair, ends [mm]."""
+    edges: Float32[np.ndarray, "p 4"]
+    """How far inside each edge a point lies: hairline, front of long hair, ends, ears [mm]."""
     triangles: Int64[np.ndarray, "t 3"]
 
 
@@ -103,14 +103,15 @@ def hair_height(place: Vectors, style: HairStyle) -> Values:
     temples = style.recession * bump(np.abs(x), 40, 14) * (z > -45)
     temples = temples + 0.35 * style.recession * np.clip((z + 20) / 20, 0, 1)
     peak = (style.phase % 3) * bump(x, 0, 10) * (z > 0)
-    edge = hairline_height(z) + raised + (temples - peak) * (style.fringe == 0)
+    rounded = 11 * smoothstep((np.abs(x) - 18) / 45) * np.clip((z + 46) / 30, 0, 1)
+    edge = hairline_height(z) + raised - rounded + (temples - peak) * (style.fringe == 0)
     return np.asarray(y - edge + fringe, np.float32)
 
 
 def hair_shell(anatomy: Anatomy) -> HairShell:
     """Lay the surface of hair around the reference head."""
     azimuth = np.arange(0, 360, AZIMUTH_STEP)
-    polar = np.radians(np.arange(POLAR_STEP, 91, POLAR_STEP))
+    polar = np.radians(np.arange(0, 91, POLAR_STEP))
     heights = np.arange(CROWN_Y - ROW_STEP, BOTTOM, -ROW_STEP)
     rise = np.concatenate([np.cos(polar), np.zeros(len(heights))])
     reach = np.concatenate([np.sin(polar), np.ones(len(heights))])
@@ -177,7 +178,7 @@ def dress(shell: HairShell, move: Vectors, style: HairStyle, noise: Noise) -> Ha
     place = shell.scalp + hang * (shell.hanging - shell.scalp)
     moved = carried(move, shell.scalp_near, shell.scalp_share)
     moved += hang * (carried(move, shell.hanging_near, shell.hanging_share) - moved)
-    edges = edge_distances(place, shell.azimuth, style)
+    edges = edge_distances(shell, place, style)
     thickness = hair_thickness(shell, place, edges, style, noise)
     points = place + moved + thickness[:, None] * shell.outward
     grows = (edges[:, 0] > HIDDEN) | ((edges[:, 1] > HIDDEN) & (edges[:, 2] > 2 * HIDDEN))
@@ -201,9 +202,11 @@ def hanging_share(shell: HairShell, style: HairStyle) -> Values:
     return smoothstep((shell.azimuth - 40) / 15)
 
 
-def edge_distances(place: Vectors, azimuth: Values, style: HairStyle) -> Vectors:
-    """Give how far inside the hairline, the front edge and the ends of long hair places are."""
-    y = place[:, 1]
+def edge_distances(
+    shell: HairShell, place: Vectors, style: HairStyle
+) -> Float32[np.ndarray, "p 4"]:
+    """Give how far inside the hairline, the front edge and the ends places are, and from ears."""
+    y, azimuth = place[:, 1], shell.azimuth
     if style.length == 0:
         front = np.full(len(y), -90.0)
     elif style.tail == "tail":
@@ -214,7 +217,8 @@ def edge_distances(place: Vectors, azimuth: Values, style: HairStyle) -> Vectors
         front = 1.4 * (azimuth - style.front + lead + 5 * np.sin(y / 30 + style.phase))
     shorter = 0.25 * np.maximum(0, 110 - azimuth) * (style.tail == "none")
     ends = y + style.length - shorter
-    return np.stack([hair_height(place, style), front, ends], 1).astype(np.float32)
+    columns = [hair_height(place, style), front, ends, shell.ear_distance]
+    return np.stack(columns, 1).astype(np.float32)
 
 
 def hair_thickness(
@@ -222,29 +226,31 @@ def hair_thickness(
 ) -> Values:
     """Give how far the surface of the hair stands off [mm]; 0 at its edges and on bare skin."""
     x, y, _ = place.T
-    above, front, _ = edges.T
+    above, front, ends, _ = edges.T
     azimuth = shell.azimuth
     up = np.clip((y - 15) / 60, 0, 1)
     cap = style.side + (style.top - style.side) * up
     if style.flow == "back":
         cap = cap + 0.5 * style.top * bump(azimuth, 0, 55) * bump(y, 78, 22)
     if style.flow == "part":
-        cap = cap * (1 - 0.5 * bump(x, style.part, 7) * up)
+        cap = cap * (1 - 0.3 * bump(x, style.part, 8) * up)
         cap = cap * (1 + 0.2 * np.tanh((x - style.part) / 15) * -np.sign(style.part) * up)
     cap = cap * smoothstep((above - 2) / (12 + 0.5 * style.top))
     thickness = cap + tied_hair(shell, y, style)
     if style.length > 0 and style.tail == "none":
         loose = (style.side + style.body) * (0.35 + 0.65 * smoothstep(front / 30))
         loose = loose * smoothstep((95 - y) / 70) * (front > 0)
-        thickness = np.maximum(thickness, loose)
+        # The ends of shorter hair turn inwards.
+        inwards = 0.7 * (style.length < 120) * (1 - smoothstep(ends / 45))
+        thickness = np.maximum(thickness, loose) * (1 - inwards)
     if style.front < EAR_AZIMUTH and style.length > 0 and style.tail == "none":
         over_ears = bump(azimuth, EAR_AZIMUTH, 26) * smoothstep((75 - y) / 80)
         thickness = thickness + 13 * over_ears * smoothstep((front + 5) / 30)
     else:
         free = smoothstep(shell.ear_distance / EAR_FADE_MM)
         thickness = thickness * np.where(azimuth < 150, free, 1)
-    tuft = texture(noise, "blotch", 2 * y + style.phase, 1.4 * np.sign(x) * azimuth)
-    return np.asarray(thickness * (1 + (0.05 + 0.12 * style.curl) * tuft))
+    tuft = texture(noise, "blotch", 0.7 * y + style.phase, 0.7 * np.sign(x) * azimuth)
+    return np.asarray(thickness * (1 + (0.06 + 0.12 * style.curl) * tuft))
 
 
 def tied_hair(shell: HairShell, y: Values, style: HairStyle) -> Values:
@@ -308,17 +314,30 @@ def strand_direction(place: Vectors, style: HairStyle) -> Vectors:
 
 
 def coverage(
-    place: Vectors, edges: Vectors, strand: Values, style: HairStyle, noise: Noise
+    place: Vectors,
+    edges: Float32[np.ndarray, "p 4"],
+    strand: Values,
+    style: HairStyle,
+    noise: Noise,
 ) -> Values:
     """Give how much hair covers what is behind it [0-1]: soft, ragged edges along strands."""
-    above, front, ends = edges.T
+    above, front, ends, _ = edges.T
     wisp = texture(noise, "fine", place[:, 1], place[:, 0] + place[:, 2])
     hairline = smoothstep((above + 1.2 * strand + 1.6 * wisp - 1) / 10)
+    hairline = hairline * side_density(place, style)
     if style.length == 0:
-        return hairline
+        return np.asarray(hairline)
     ragged = 5 if style.curl < COILY else 2
     loose = smoothstep((front + 2.0 * strand) / 7) * smoothstep((ends + ragged * strand) / 14)
     return np.asarray(np.maximum(hairline, loose))
+
+
+def side_density(place: Vectors, style: HairStyle) -> Values:
+    """Give how densely hair covers the head [0-1]: cropped sides let the skin show."""
+    if style.length > 0 or style.tail != "none":
+        return np.ones(len(place), np.float32)
+    sides = min(1.0, 0.35 + 0.2 * style.side)
+    return 1 - (1 - sides) * smoothstep((62 - place[:, 1]) / 50)
 
 
 def parting(place: Vectors, style: HairStyle) -> Values:
@@ -328,7 +347,7 @@ def parting(place: Vectors, style: HairStyle) -> Values:
     x, y, z = place.T
     wiggle = 0.8 * np.sin(z / 6 + style.phase)
     reach = smoothstep((z + 105) / 20) * smoothstep((y - 58) / 10)
-    return np.asarray(bump(x - style.part - wiggle, 0, 1.3) * reach)
+    return np.asarray(bump(x - style.part - wiggle, 0, 1.1) * reach)
 
 
 def light_of_strands(

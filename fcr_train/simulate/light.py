@@ -97,7 +97,7 @@ def shine_on_skin(gloss: Values, samples: Samples, reach: Values, scene: Scene) 
     half = scene.key + np.array([0.0, 0.0, 1.0])
     half = (half / np.linalg.norm(half)).astype(np.float32)
     shine = np.clip(samples.normal @ half, 0, 1)
-    lobes = 0.035 * shine**10 + 0.045 * shine**36
+    lobes = 0.045 * shine**10 + 0.065 * shine**36
     grazing = 1 + 1.5 * (1 - np.clip(samples.normal[:, 2], 0, 1)) ** 3
     return np.asarray(gloss * lobes * grazing * scene.key_strength * reach * samples.openness)
 

@@ -206,8 +206,10 @@ def draw_hair_colour(fairness: float, rng: np.random.Generator) -> Colour:
 
 def skin_colour(melanin: float, rng: np.random.Generator) -> Colour:
     """Give the colour of skin, a little paler, redder or yellower than the mean of its tone."""
-    tone = 1 + np.array([0.03, 0.03, 0.045]) * rng.normal(size=3)
-    return (between(SKIN_STEPS, SKINS, melanin) * tone).astype(np.float32)
+    pale, red, yellow = rng.normal(size=3)
+    tone = 1 + 0.04 * pale + np.array([0.012, -0.018, -0.012]) * red
+    tone = tone + np.array([0.005, 0.0, -0.035]) * yellow
+    return np.asarray((between(SKIN_STEPS, SKINS, melanin) * tone).astype(np.float32))
 
 
 def lip_colour(red: float, melanin: float) -> Colour:
@@ -254,7 +256,7 @@ def draw_short_style(curl: float, age: float, rng: np.random.Generator) -> HairS
 def draw_long_style(curl: float, rng: np.random.Generator) -> HairStyle:
     """Draw a women's style: long, shoulder, bob, behind the ears, tied back, bun or short."""
     kind = rng.random()
-    flow: Flow = "part" if rng.random() < 0.75 else "down"
+    flow: Flow = "part" if rng.random() < 0.6 else "down"
     part = float(rng.choice([0.0, rng.uniform(-30, 30)]))
     base = HairStyle(
         hairline=float(np.clip(rng.normal(57, 3.5), 49, 66)),
@@ -316,8 +318,9 @@ def look_on_day(look: Look, scene: Scene, rng: np.random.Generator) -> Look:
         hairline=look.style.hairline + 0.2 * scene.years,
         recession=look.style.recession + 0.5 * scene.years * (style.recession > 0),
     )
-    grey = float(np.clip((age - look.grey_from) / 25, 0, 0.8))
-    tint = np.clip(rng.normal(1.0, 0.08, 3), 0.75, 1.3) * rng.uniform(0.85, 1.15)
+    grey = float(np.clip((age - look.grey_from) / 40, 0, 0.8))
+    # Sun bleaches and warms hair, dye darkens it.
+    tint = rng.uniform(0.8, 1.3) * (1 + rng.uniform(-1, 1) * np.array([0.06, 0.0, -0.06]))
     hair = (1 - grey) * look.hair * tint + grey * GREY_HAIR
     return replace(
         look,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fcr_train.simulate.hair import parting, strands
+from fcr_train.simulate.hair import parting, side_density, strands
 from fcr_train.simulate.texture import bump, mix, smoothstep, texture, vector
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def paint_skin(samples: Samples, look: Look, scene: Scene, noise: Noise) -> tupl
     colour = paint_complexion(samples, look, noise)
     gloss = skin_gloss(samples, look, noise)
     colour = paint_lines(colour, samples, look)
-    colour = paint_beard(colour, samples, look, noise)
+    colour, gloss = paint_beard(colour, gloss, samples, look, noise)
     colour, gloss = paint_lips(colour, gloss, samples, look, noise)
     colour = paint_brows(colour, samples, look, noise)
     colour = paint_scalp(colour, samples, look, noise)
@@ -155,15 +155,17 @@ def paint_brows(colour: Vectors, samples: Samples, look: Look, noise: Noise) -> 
     return colour
 
 
-def paint_beard(colour: Vectors, samples: Samples, look: Look, noise: Noise) -> Vectors:
+def paint_beard(
+    colour: Vectors, gloss: Values, samples: Samples, look: Look, noise: Noise
+) -> tuple[Vectors, Values]:
     """Paint stubble over the beard area, and the beard where it grows."""
     beard = look.beard
     if beard == type(beard)():
-        return colour
+        return colour, gloss
     near = np.flatnonzero((samples.place[:, 1] < 0) & (samples.place[:, 2] > -75))
     place = samples.place[near]
     x, y, z = place.T
-    grain = texture(noise, "crop", y, 1.3 * (x + 0.7 * z))
+    grain = texture(noise, "crop", y, 1.6 * (x + 0.7 * z))
     blotch = texture(noise, "blotch", 2 * y, 2 * (x + z))
     bare = 1 - smoothstep((samples.lips[near] - 0.15) / 0.3)
     area = beard_area(place, blotch) * bare
@@ -175,10 +177,11 @@ def paint_beard(colour: Vectors, samples: Samples, look: Look, noise: Noise) -> 
     chin = smoothstep((-72 - y) / 10) * smoothstep((31 - side + 2 * blotch) / 8)
     cheeks = np.clip(1 - lip - chin, 0, 1)
     dense = beard.cheeks * cheeks + beard.chin * chin + beard.lip * lip
-    share = np.clip(dense * area * (1 + 0.25 * grain), 0, 0.97)
+    share = np.clip(1.2 * dense * area * (1 + 0.2 * grain), 0, 0.95)
     strong = 0.75 * look.hair * (1 + 0.15 * np.clip(grain, -1.5, 1.5))[:, None]
     colour[near] = mix(painted, strong, share)
-    return colour
+    gloss[near] *= 1 - 0.9 * share
+    return colour, gloss
 
 
 def beard_area(place: Vectors, ragged: Values) -> Values:
@@ -204,9 +207,11 @@ def paint_scalp(colour: Vectors, samples: Samples, look: Look, noise: Noise) -> 
     ragged = texture(noise, "fine", place[:, 1], place[:, 0] + place[:, 2])
     share = smoothstep((samples.above[near] + 1.2 * strand + 1.6 * ragged + 1) / 13)
     share *= 1 - smoothstep(samples.ears[near] * 2)
-    if style.is_shaven:
-        share *= 0.42 * style.top
+    share *= side_density(place, style)
     share *= 1 - 0.75 * parting(place, style)
     roots = look.hair * np.clip(0.8 + 0.22 * strand, 0.3, 1.6)[:, None]
+    if style.is_shaven:
+        share *= 0.5 * style.top * (1 + 0.15 * ragged)
+        roots *= vector((0.55, 0.6, 0.66))
     colour[near] = mix(colour[near], roots, share)
     return colour

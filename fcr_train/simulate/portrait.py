@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from fcr_train.simulate.eyes import globe_behind, lash_shade, paint_eye
 from fcr_train.simulate.hair import (
+    CROWN_Y,
     HairSurface,
     coverage,
     dress,
@@ -47,8 +48,10 @@ OPAQUE, CLEAR = 0.97, 0.04
 """Hair that covers more hides what is behind it, hair that covers less is left out."""
 SAME_SURFACE_MM = 5.0
 """A pixel whose samples lie within this depth is painted once."""
-HAIR_BIAS_MM = 1.5
-"""Hair counts as nearer than skin that it lies on."""
+HAIR_BIAS_MM, HAIR_DEPTH_MM = 1.5, 4.0
+"""Hair counts as nearer than skin that it lies on, the more so away from the ears."""
+CONTRAST = 0.35
+"""Share of a steep tone curve in the picture."""
 FAR_MM = 1e6
 """Depth where there is nothing."""
 OVER_EARS_MM = 16.0
@@ -181,15 +184,17 @@ class Studio:
         points, distance = lens.project(seen)
         triangles = self.anatomy.head.triangles
         front = np.flatnonzero(facing(points, triangles))
-        hits = cover(points, triangles[front], (lens.wide, lens.wide))
-        hits = Cover(front[hits.triangle], hits.pixel, hits.corners)
+        hits = covered(points, triangles, front, lens.wide)
         depth = blend(hits, triangles, distance)
         return nearest_layer(hits, depth, np.ones(len(depth), np.float32), lens.wide)
 
     def _hair_layer(self, hair: HairSurface, body: Layer, look: Look, lens: Lens) -> Layer:
         """Find where each pixel shows hair, and how densely."""
         points, distance = lens.project(lens.frame(hair.points))
-        hits = cover(points, hair.triangles, (lens.wide, lens.wide))
+        # Only hair that hangs free can be seen from inside.
+        free = (hair.place[hair.triangles, 1].max(1) < CROWN_Y) & (look.style.length > 0)
+        shown = np.flatnonzero(free | facing(points, hair.triangles))
+        hits = covered(points, hair.triangles, shown, lens.wide)
         depth = blend(hits, hair.triangles, distance)
         behind = body.spread(body.depth, FAR_MM)[hits.pixel]
         seen = np.flatnonzero(depth < behind + OVER_EARS_MM)
@@ -198,7 +203,8 @@ class Studio:
         place, edges = values[:, :3], values[:, 3:]
         strand = strands(place, look.style, self._noise)
         covers = coverage(place, edges, strand, look.style, self._noise)
-        covers[(depth > behind + HAIR_BIAS_MM) & (edges[:, 1] < 0)] = 0
+        lies_on = HAIR_BIAS_MM + np.clip(edges[:, 3] - 10, 0, HAIR_DEPTH_MM)
+        covers[(depth > behind + lies_on) & (edges[:, 1] < 0)] = 0
         # Where strands leave a gap, hair farther back fills it.
         densest = np.zeros(lens.wide**2, np.float32)
         np.maximum.at(densest, hits.pixel, covers)
@@ -213,7 +219,7 @@ class Studio:
         triangles = self.anatomy.head.skin
         if hair is None:
             return Shadow(seen, triangles, scene.key)
-        above, front, ends = hair.edges.T
+        above, front, ends, _ = hair.edges.T
         dense = (above > 4) | ((front > 4) & (ends > 4))
         casting = hair.triangles[dense[hair.triangles].all(1)] + len(seen)
         points = np.concatenate([seen, lens.frame(hair.points)])
@@ -316,7 +322,7 @@ class Studio:
             **dict.fromkeys(("lips", "mouth", "ears", "above"), nape[:0]),
         )
         colour = look.hair * np.clip(1 + 0.20 * strand, 0.4, 1.6)[:, None]
-        colour = mix(colour, 0.6 * look.skin, 0.6 * parting(place, look.style))
+        colour = mix(colour, 0.6 * look.skin, 0.45 * parting(place, look.style))
         lit = light_hair(
             colour, along, strand, inner.astype(np.float32), samples, shadow.reach(position), scene
         )
@@ -385,6 +391,17 @@ def facing(points: Float64[np.ndarray, "v 2"], triangles: Triangles) -> Bool[np.
     return np.asarray(cross(b - a, c - a) < 0)
 
 
+def covered(
+    points: Float64[np.ndarray, "v 2"],
+    triangles: Triangles,
+    chosen: Int64[np.ndarray, " n"],
+    wide: int,
+) -> Cover:
+    """Find the pixels of chosen triangles, in the precision of pictures."""
+    hits = cover(points, triangles[chosen], (wide, wide))
+    return Cover(chosen[hits.triangle], hits.pixel, hits.corners.astype(np.float32))
+
+
 def nearest_layer(hits: Cover, depth: Values, covers: Values, wide: int) -> Layer:
     """Keep the hit nearest to the camera at each pixel."""
     depth = depth.astype(np.float32)
@@ -414,7 +431,7 @@ def blend(
 ) -> Float32[np.ndarray, "n ..."]:
     """Interpolate values at vertices."""
     table = table.astype(np.float32)
-    corners = hits.corners.astype(np.float32).reshape(-1, 3, *(1,) * (table.ndim - 1))
+    corners = hits.corners.reshape(-1, 3, *(1,) * (table.ndim - 1))
     at = triangles[hits.triangle]
     parts = (corners[:, k] * table.take(at[:, k], 0) for k in range(3))
     return np.asarray(sum(parts))
@@ -456,5 +473,7 @@ def develop(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Encode a picture for display, with the camera's noise."""
     encoded = np.clip(light, 0, 1).astype(np.float32) ** np.float32(1 / DISPLAY_GAMMA)
+    # A camera's tone curve deepens shadows and holds lights.
+    encoded += CONTRAST * (encoded * encoded * (3 - 2 * encoded) - encoded)
     encoded += 0.006 * rng.standard_normal(encoded.shape, np.float32)
     return np.asarray(np.round(255 * np.clip(encoded, 0, 1)), np.uint8)
