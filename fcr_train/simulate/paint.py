@@ -1,4 +1,4 @@
-"""Colour and light of the visible surface: skin, lips, brows, beard, hair and eyes.
+"""Colour of the skin: complexion, lips, brows, beard, scalp and clothes.
 
 Paint is laid on the reference head, so that it follows the mesh from person to person. Its places
 and colours were chosen by eye.
@@ -11,120 +11,177 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fcr_train.simulate.hair import CROWN_Z, hair_height
-from fcr_train.simulate.texture import bump, mix, smoothstep, texture
+from fcr_train.simulate.hair import parting, side_density, strands
+from fcr_train.simulate.texture import bump, mix, smoothstep, texture, vector
 
 if TYPE_CHECKING:
-    from jaxtyping import Float64, Int64
+    from jaxtyping import Float32, Int64
 
     from fcr_train.simulate.looks import Look
     from fcr_train.simulate.scene import Scene
     from fcr_train.simulate.texture import Noise, Values, Vectors
 
-SKIN, EYE, HAIR = 0, 1, 2
-"""Materials."""
-IRIS_MM = 5.9
-"""Radius of the iris: white-to-white 11.7 mm (Ruefer et al. 2005)."""
-GLOBE_MM = 12.0
-"""Radius of the eyeball as shaded; the mesh's own is too flat."""
+FOLD = np.array([(-86.0, 30.0), (-72.0, 29.5), (-56.0, 24.0), (-42.0, 17.0)])
+"""Fold from the wing of the nose around the mouth: y and |x| [mm]."""
+BROW_INNER, BROW_OUTER, BROW_Y = 11.0, 52.0, 14.2
+"""Ends of a brow, and its height at them before a person's own raise [mm]."""
 
 
 @dataclass(frozen=True)
-class Pixels:
-    """The visible surface at every covered pixel."""
+class Samples:
+    """Places where the visible surface is painted and lit."""
 
-    index: Int64[np.ndarray, " p"]
+    pixel: Int64[np.ndarray, " p"]
     """Into the flattened supersampled picture."""
-    material: Int64[np.ndarray, " p"]
-    place: Vectors
-    """On the reference head [mm], so that paint follows the mesh."""
+    share: Float32[np.ndarray, " p"]
+    """Of its pixel of the finished picture [0-1]."""
+    position: Vectors
+    """In the camera's frame: right, up, to the camera [mm]."""
     normal: Vectors
-    """In the camera's frame: right, up, to the camera."""
+    """In the camera's frame."""
+    place: Vectors
+    """On the reference head [mm]."""
     lips: Values
     mouth: Values
     ears: Values
     openness: Values
     """Share of the sky seen [0-1]."""
-    inner: Values
-    """1 where the inside of long hair is seen."""
+    above: Values
+    """Height above the hairline [mm]."""
 
 
-def paint_skin(pixels: Pixels, look: Look, scene: Scene, noise: Noise) -> tuple[Vectors, Values]:
-    """Paint skin, lips, brows, beard, scalp hair and clothes; also give the gloss."""
-    x, y, z = pixels.place.T
-    colour = paint_complexion(pixels, look, noise)
-    gloss = 0.10 + 0.04 * bump(y, -25, 40) * bump(np.abs(x), 0, 20)
-    colour, gloss = paint_beard(colour, gloss, pixels, look, noise)
-    colour, gloss = paint_lips(colour, gloss, pixels, look, noise)
-    colour = paint_brows(colour, pixels, look, noise)
-    colour, gloss = paint_scalp(colour, gloss, pixels, look, noise)
-    collar = smoothstep((-132 - 0.22 * (z + 75) - y) / 2)
-    return mix(colour, scene.clothes, collar), gloss * (1 - collar)
+def paint_skin(samples: Samples, look: Look, scene: Scene, noise: Noise) -> tuple[Vectors, Values]:
+    """Paint skin, lips, brows, beard, scalp and clothes; also give the gloss."""
+    _, y, z = samples.place.T
+    colour = paint_complexion(samples, look, noise)
+    gloss = skin_gloss(samples, look, noise)
+    colour = paint_lines(colour, samples, look)
+    colour, gloss = paint_beard(colour, gloss, samples, look, noise)
+    colour, gloss = paint_lips(colour, gloss, samples, look, noise)
+    colour = paint_brows(colour, samples, look, noise)
+    colour = paint_scalp(colour, samples, look, noise)
+    below = -126 - scene.neckline - 0.22 * (z + 75) - y
+    clothed = smoothstep(below / 1.5)
+    weave = 1 + 0.05 * texture(noise, "fine", 1.2 * y, 1.2 * samples.place[:, 0])
+    seam = 1 - 0.3 * bump(below, 4.5, 1.2)
+    return mix(colour, scene.clothes * (weave * seam)[:, None], clothed), gloss * (1 - clothed)
 
 
-def paint_complexion(pixels: Pixels, look: Look, noise: Noise) -> Vectors:
-    """Paint bare skin: grain and blotches, red cheeks and ears, shade below eyes, freckles."""
-    x, y, z = pixels.place.T
+def paint_complexion(samples: Samples, look: Look, noise: Noise) -> Vectors:
+    """Paint bare skin: grain and blotches, red cheeks and ears, shade below eyes, spots."""
+    x, y, z = samples.place.T
+    side, ahead = np.abs(x), smoothstep((z + 30) / 40)
+    pores = texture(noise, "fine", 1.7 * y, 1.7 * (x + z))
+    grain = texture(noise, "fine", 0.45 * y, 0.45 * (x + z))
+    blotch = texture(noise, "blotch", 2 * y, 2 * (x + z))
+    uneven = look.roughness * (0.030 * pores + 0.016 * grain + 0.030 * blotch)
+    colour = look.skin * (1 + uneven)[:, None]
+    cheeks = bump(side, 37, 18) * bump(y, -30, 16) * ahead
+    nose = bump(side, 0, 14) * bump(y, -38, 13) * ahead
+    chin = 0.5 * bump(side, 0, 20) * bump(y, -102, 12) * ahead
+    flushed = np.clip(cheeks + 0.8 * nose + chin + 0.7 * samples.ears, 0, 1) * (1 + 0.2 * blotch)
+    red = look.redness * (1 - 0.55 * look.melanin) * flushed
+    colour *= 1 - red[:, None] * vector((0.10, 0.75, 0.62))
+    tired = bump(side, 27, 12) * bump(y, -13.5, 4.5) * ahead
+    colour *= 1 - 0.20 * tired[:, None] * vector((0.75, 1.0, 0.9))
+    spots = np.clip(texture(noise, "fine", 1.1 * y, 1.1 * x) - 1.1, 0, 1) * bump(y, -22, 20)
+    colour *= 1 - look.freckles * 0.5 * spots[:, None] * vector((0.5, 0.8, 1.0))
+    return paint_moles(colour, samples, look)
+
+
+def paint_moles(colour: Vectors, samples: Samples, look: Look) -> Vectors:
+    """Paint moles, each a dark spot with a soft edge."""
+    x, y, z = samples.place.T
+    for left, up, radius in look.moles:
+        near = np.flatnonzero((np.abs(x - left) < 4) & (np.abs(y - up) < 4) & (z > -30))
+        away = np.hypot(x[near] - left, y[near] - up)
+        dark = 0.75 * smoothstep((radius + 0.5 - away) / 0.8)
+        colour[near] *= 1 - dark[:, None] * vector((0.7, 0.85, 0.9))
+    return colour
+
+
+def skin_gloss(samples: Samples, look: Look, noise: Noise) -> Values:
+    """Give how much light skin reflects as from oil: most on forehead, nose and chin [0-1]."""
+    x, y, z = samples.place.T
+    middle = bump(x, 0, 22) * smoothstep((z + 10) / 25)
+    oily = 0.6 + 0.5 * middle + 0.25 * bump(np.abs(x), 38, 16) * bump(y, -18, 14)
+    grain = 1 + 0.25 * texture(noise, "fine", 1.3 * y, 1.3 * (x + z))
+    return np.asarray(oily * grain * (0.8 + 0.3 * look.male) * (1 - smoothstep(samples.above / 6)))
+
+
+def paint_lines(colour: Vectors, samples: Samples, look: Look) -> Vectors:
+    """Darken folds beside the mouth, and lines of forehead and lids as the skin ages."""
+    x, y, z = samples.place.T
     side = np.abs(x)
-    fine = texture(noise, "fine", 2.5 * y, 2.5 * (x + z))
-    blotch = texture(noise, "blotch", 3 * y, 3 * (x + z))
-    colour = look.skin * (1 + 0.012 * fine + 0.022 * blotch)[:, None]
-    cheeks = bump(side, 38, 20) * bump(y, -32, 18) * (z > -30)
-    nose = bump(side, 0, 13) * bump(y, -40, 12) * (z > 20)
-    red = look.redness * np.clip(cheeks + nose + 0.5 * pixels.ears, 0, 1)
-    red = red * (1 - 0.5 * look.melanin)
-    colour *= 1 - red[:, None] * np.array([0.0, 0.75, 0.65])
-    tired = bump(side, 29, 13) * bump(y, -13, 5) * (z > 0)
-    colour *= 1 - 0.09 * tired[:, None] * np.array([0.8, 1.0, 0.85])
-    spots = np.clip(texture(noise, "fine", 5 * y, 5 * x) - 1.3, 0, 1) * bump(y, -22, 18)
-    spotted = look.freckles * 0.35 * spots[:, None] * np.array([0.5, 0.8, 1.0])
-    return np.asarray(colour * (1 - spotted))
+    fold = bump(side - np.interp(y, FOLD[:, 0], FOLD[:, 1]).astype(np.float32), 0, 1.7)
+    fold *= smoothstep((y + 88) / 14) * smoothstep((-40 - y) / 6) * (z > -5)
+    deep = max(0.0, look.lines - 0.2)
+    bent = y + 3 * np.cos(x / 24) + 0.02 * side
+    wrinkles = sum(bump(bent, at, 0.7) for at in (33, 41, 49)) * bump(side, 0, 34)
+    crease = bump(y - 9.5 + ((side - 30) / 13) ** 2 * 3.5, 0, 0.9) * bump(side, 31, 11) * (z > 0)
+    feet = bump(side, 57, 4) * bump(np.sin(2.1 * (y + 0.35 * side)), 1, 0.35) * bump(y, -2, 6)
+    dark = 0.28 * look.lines * fold + 0.25 * deep * (wrinkles + feet) + 0.18 * crease
+    return np.asarray(colour * (1 - dark[:, None] * vector((0.8, 1.0, 1.0))))
 
 
 def paint_lips(
-    colour: Vectors, gloss: Values, pixels: Pixels, look: Look, noise: Noise
+    colour: Vectors, gloss: Values, samples: Samples, look: Look, noise: Noise
 ) -> tuple[Vectors, Values]:
     """Paint the lips, and darken the inside of the mouth and the line where they meet."""
-    x, y, _ = pixels.place.T
-    lips = smoothstep((pixels.lips - 0.25) / 0.5)
-    line = 1 - 0.07 * (1 + texture(noise, "strand", 0.5 * y, 4 * x)) * 0.5
+    x, y, _ = samples.place.T
+    ragged = 0.06 * texture(noise, "fine", 0.8 * y, 0.8 * x)
+    lips = smoothstep((samples.lips - 0.28 + ragged) / 0.5) * (0.9 if look.male else 1.0)
+    line = 1 - 0.05 * (1 + texture(noise, "strand", 0.5 * y, 1.6 * x))
     colour = mix(colour, look.skin * look.lips * line[:, None], lips)
-    dark = 0.75 * smoothstep((pixels.mouth - 0.3) / 0.6)
-    return colour * (1 - dark)[:, None], gloss + 0.06 * lips
+    dark = 0.85 * smoothstep((samples.mouth - 0.25) / 0.5)
+    return colour * (1 - dark)[:, None], gloss * (1 - dark) * (1 + 0.7 * lips)
 
 
-def paint_brows(colour: Vectors, pixels: Pixels, look: Look, noise: Noise) -> Vectors:
-    """Paint the brows, arched and thinning outwards."""
-    x, y, z = pixels.place.T
-    along = (np.abs(x) - 11) / 42
-    centre = 13.6 + look.brow_height + 3.0 * np.sin(np.pi * np.clip(along * 0.85 + 0.05, 0, 1))
-    half = look.brow_thickness * (2.9 - 1.6 * np.clip(along, 0, 1) ** 1.5)
-    hairs = texture(noise, "strand", 2.0 * (np.abs(x) + y), 5.0 * (y - 0.45 * np.abs(x)))
-    edge = smoothstep(1.35 - np.abs(y - centre) / half + 0.22 * hairs)
-    ends = smoothstep(along / 0.12) * smoothstep((1.02 - along) / 0.2) * (z > -25)
-    share = look.brow_density * np.clip(edge * ends * (0.85 + 0.15 * hairs), 0, 1)
-    return mix(colour, 0.75 * look.hair + 0.06 * look.skin, share)
+def paint_brows(colour: Vectors, samples: Samples, look: Look, noise: Noise) -> Vectors:
+    """Paint the brows: hairs that rise at the nose and lie down outwards, dense in the middle."""
+    x, y, z = samples.place.T
+    near = np.flatnonzero((np.abs(y - 17) < 12) & (z > -25))
+    side, y = np.abs(x[near]), y[near]
+    along = np.clip((side - BROW_INNER) / (BROW_OUTER - BROW_INNER), -0.2, 1.2)
+    arch = np.interp(along, (0, 0.3, 0.66, 1), (0, 0.55, 1, 0.05)).astype(np.float32)
+    centre = BROW_Y + look.brow_height + look.brow_arch * arch + 1.2 * np.sin(2.6 * along)
+    half = look.brow_thickness * (3.0 - 1.9 * np.clip(along, 0, 1) ** 1.4)
+    lying = 1.1 - 0.9 * np.clip(along, 0, 1)
+    hairs = texture(noise, "strand", 0.8 * side, 2.2 * (y - lying * side))
+    edge = smoothstep(1.25 - np.abs(y - centre) / half + 0.30 * hairs)
+    ends = smoothstep((along + 0.04) / 0.2) * smoothstep((1.04 - along) / 0.3)
+    share = look.brow_density * np.clip(edge * ends * (0.84 + 0.22 * hairs), 0, 1)
+    colour[near] = mix(colour[near], look.brows, share)
+    return colour
 
 
 def paint_beard(
-    colour: Vectors, gloss: Values, pixels: Pixels, look: Look, noise: Noise
+    colour: Vectors, gloss: Values, samples: Samples, look: Look, noise: Noise
 ) -> tuple[Vectors, Values]:
-    """Paint beard and stubble over the beard area."""
+    """Paint stubble over the beard area, and the beard where it grows."""
     beard = look.beard
-    if beard.density == 0 and beard.stubble == 0:
+    if beard == type(beard)():
         return colour, gloss
-    x, y, z = pixels.place.T
-    grain = texture(noise, "fine", 6 * y, 6 * (x + 0.7 * z))
+    near = np.flatnonzero((samples.place[:, 1] < 0) & (samples.place[:, 2] > -75))
+    place = samples.place[near]
+    x, y, z = place.T
+    grain = texture(noise, "crop", y, 1.6 * (x + 0.7 * z))
     blotch = texture(noise, "blotch", 2 * y, 2 * (x + z))
-    area = beard_area(pixels.place, blotch)
-    bare = 1 - smoothstep((pixels.lips - 0.2) / 0.4)
-    shaved = np.clip(beard.stubble * area * bare * (1 + 0.2 * grain), 0, 1)
-    tone = (0.55 * look.skin + 0.45 * look.hair) * np.array([0.92, 0.97, 1.04])
-    colour = mix(colour, tone, shaved)
-    if beard.around_mouth_only:
-        area = area * smoothstep((33 - np.abs(x) + 2 * blotch) / 6) * (z > -5)
-    share = np.clip(beard.density * area * bare * (1 + 0.22 * grain), 0, 0.97)
-    return mix(colour, 0.9 * look.hair + 0.05 * look.skin, share), gloss * (1 - 0.8 * share)
+    bare = 1 - smoothstep((samples.lips[near] - 0.15) / 0.3)
+    area = beard_area(place, blotch) * bare
+    shaved = np.clip(beard.stubble * area * (1 + 0.25 * grain), 0, 1)
+    tone = 0.5 * look.skin + 0.5 * look.hair * vector((0.9, 1.0, 1.1))
+    painted = mix(colour[near], tone, shaved)
+    side = np.abs(x)
+    lip = smoothstep((y + 72) / 8) * smoothstep((36 - side) / 7)
+    chin = smoothstep((-72 - y) / 10) * smoothstep((31 - side + 2 * blotch) / 8)
+    cheeks = np.clip(1 - lip - chin, 0, 1)
+    dense = beard.cheeks * cheeks + beard.chin * chin + beard.lip * lip
+    share = np.clip(1.2 * dense * area * (1 + 0.2 * grain), 0, 0.95)
+    strong = 0.75 * look.hair * (1 + 0.15 * np.clip(grain, -1.5, 1.5))[:, None]
+    colour[near] = mix(painted, strong, share)
+    gloss[near] *= 1 - 0.9 * share
+    return colour, gloss
 
 
 def beard_area(place: Vectors, ragged: Values) -> Values:
@@ -132,93 +189,29 @@ def beard_area(place: Vectors, ragged: Values) -> Values:
     x, y, z = place.T
     side = np.abs(x)
     # From the sideburns down along the cheek to the corner of the mouth, and above the lip.
-    beside = np.interp(z, [-60, -45, -28, -8, 8], [-8, -22, -44, -58, -66])
+    beside = np.interp(z, [-64, -48, -28, -8, 8], [-4, -22, -44, -58, -66]).astype(np.float32)
     upper = -50 + (beside + 50) * smoothstep((side - 25) / 6)
-    cheek = smoothstep((upper - y + 3 * ragged) / 9) * smoothstep((z + 62 + ragged) / 9)
-    neck = smoothstep((y + 122 + 0.35 * (z - 10) + 3 * ragged) / 12)
+    cheek = smoothstep((upper - y + 4 + 3 * ragged) / 18) * smoothstep((z + 72 + ragged) / 14)
+    neck = smoothstep((y + 122 + 0.35 * (z - 10) + 3 * ragged) / 16)
     nostril = smoothstep((-51 - y) / 5 + (side > 26))
-    return np.asarray(cheek * neck * nostril)
+    soul = 1 - 0.6 * bump(side, 14, 7) * bump(y, -88, 4)
+    return np.asarray(cheek * neck * nostril * soul)
 
 
-def strands(pixels: Pixels, noise: Noise) -> Values:
-    """Give the lightness of strands that run from the crown downwards, about 0."""
-    x, y, z = pixels.place.T
-    azimuth = np.degrees(np.arctan2(x, z - CROWN_Z))
-    fine = texture(noise, "strand", 0.5 * y, 4.0 * azimuth)
-    coarse = texture(noise, "strand", 0.25 * y, 1.1 * azimuth + 50)
-    return np.asarray(0.6 * fine + 0.5 * coarse)
-
-
-def paint_scalp(
-    colour: Vectors, gloss: Values, pixels: Pixels, look: Look, noise: Noise
-) -> tuple[Vectors, Values]:
-    """Paint short hair, with strands and a ragged edge."""
-    strand = strands(pixels, noise)
-    height = hair_height(pixels.place, look.style) + 1.6 * strand
-    share = smoothstep(height / 8) * (1 - smoothstep(pixels.ears * 1.5))
-    hair = look.hair * np.clip(1 + 0.28 * strand, 0.3, 1.8)[:, None]
-    return mix(colour, hair, share), gloss + (0.16 - gloss) * share
-
-
-def paint_long(pixels: Pixels, look: Look, noise: Noise) -> tuple[Vectors, Values]:
-    """Paint long hair; its inside is dark."""
-    strand = strands(pixels, noise)
-    colour = look.hair * np.clip(1 + 0.34 * strand, 0.25, 1.9)[:, None]
-    return colour * (1 - 0.6 * pixels.inner)[:, None], 0.16 * (1 - pixels.inner)
-
-
-def eye_offsets(
-    pixels: Pixels, eyes: Float64[np.ndarray, "2 3"], scene: Scene
-) -> tuple[Values, Values]:
-    """Give offsets of eye pixels from the middle of the iris, across and up [mm]."""
-    x, y, _ = pixels.place.T
-    centre = np.where(x > 0, eyes[0, 0], eyes[1, 0])
-    return x - centre - scene.gaze_mm[0], y - eyes[0, 1] - scene.gaze_mm[1]
-
-
-def paint_eye(across: Values, up: Values, look: Look, noise: Noise) -> tuple[Vectors, Values]:
-    """Paint sclera, conjunctiva, iris and pupil around the middle of the iris."""
-    radius = np.hypot(across, up)
-    angle = np.arctan2(up, across)
-    rays = texture(noise, "strand", 2 * radius, 40 * angle)
-    white = np.array([0.80, 0.77, 0.74]) * (1 - 0.06 * look.melanin)
-    pink = smoothstep((radius - 9.0) / 5.0)
-    colour = mix(np.tile(white, (len(radius), 1)), np.array([0.72, 0.45, 0.40]), 0.75 * pink)
-    fibres = np.clip(1 + 0.16 * rays + 0.35 * (radius / IRIS_MM - 0.6), 0.4, 1.6)
-    limbus = 1 - 0.55 * smoothstep((radius - 4.7) / 1.2)
-    iris = look.iris * (fibres * limbus)[:, None]
-    colour = mix(colour, iris, smoothstep((IRIS_MM + 0.35 - radius) / 0.7))
-    colour = mix(colour, np.full(3, 0.008), smoothstep((look.pupil_mm + 0.3 - radius) / 0.6))
-    # The upper lid with its lashes shades the eyeball.
-    shade = 1 - 0.45 * smoothstep((up - 0.5) / 5.5)
-    return colour * shade[:, None], np.full(len(radius), 0.9)
-
-
-def globe_normals(across: Values, up: Values) -> Vectors:
-    """Give the normals that an eyeball of 24 mm has around the middle of the iris."""
-    forward = np.sqrt(np.maximum(GLOBE_MM**2 - across**2 - up**2, 9.0))
-    local = np.stack([across, up, forward], 1)
-    return np.asarray(local / np.linalg.norm(local, axis=1, keepdims=True))
-
-
-def lit(colour: Vectors, gloss: Values, normal: Vectors, pixels: Pixels, scene: Scene) -> Vectors:
-    """Light painted pixels: wrapped key, fill from the other side, sky, and highlights."""
-    fill = np.array([-0.75 * np.sign(scene.key[0]) - 0.1, 0.1, 0.65])
-    fill /= np.linalg.norm(fill)
-    facing = normal @ scene.key
-    wrapped = np.clip((facing + 0.25) / 1.25, 0, None)
-    sky = 0.26 * (0.6 + 0.4 * normal[:, 1])
-    open_share = pixels.openness
-    diffuse = scene.key_strength * wrapped * (0.45 + 0.55 * open_share)
-    diffuse = diffuse + scene.fill_strength * np.clip(normal @ fill, 0, None) * open_share
-    diffuse = diffuse + sky * open_share
-    half = scene.key + np.array([0.0, 0.0, 1.0])
-    half /= np.linalg.norm(half)
-    shine = np.clip(normal @ half, 0, None)
-    power = np.where(pixels.material == EYE, 160.0, 22.0)
-    highlight = gloss * scene.key_strength * shine**power * open_share
-    # Light scattered inside skin comes out red where it turns away from the key.
-    is_skin = pixels.material == SKIN
-    edge = np.exp(-((facing / 0.25) ** 2)) * is_skin * 0.05 * scene.key_strength
-    light = scene.tint * diffuse[:, None] + edge[:, None] * np.array([1.0, 0.35, 0.2])
-    return np.asarray(colour * light * 1.12 + highlight[:, None] * scene.tint)
+def paint_scalp(colour: Vectors, samples: Samples, look: Look, noise: Noise) -> Vectors:
+    """Paint the scalp: roots of the hair, sparse where it is shaven, bare along a parting."""
+    style = look.style
+    near = np.flatnonzero((samples.above > -8) & (samples.ears < 0.5))
+    place = samples.place[near]
+    strand = strands(place, style, noise)
+    ragged = texture(noise, "fine", place[:, 1], place[:, 0] + place[:, 2])
+    share = smoothstep((samples.above[near] + 1.2 * strand + 1.6 * ragged + 1) / 13)
+    share *= 1 - smoothstep(samples.ears[near] * 2)
+    share *= side_density(place, style)
+    share *= 1 - 0.75 * parting(place, style)
+    roots = look.hair * np.clip(0.8 + 0.22 * strand, 0.3, 1.6)[:, None]
+    if style.is_shaven:
+        share *= 0.5 * style.top * (1 + 0.15 * ragged)
+        roots *= vector((0.55, 0.6, 0.66))
+    colour[near] = mix(colour[near], roots, share)
+    return colour

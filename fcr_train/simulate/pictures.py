@@ -18,12 +18,11 @@ from fcr_train.simulate.exposure import (
     show_bone,
     trace_bone,
 )
-from fcr_train.simulate.looks import draw_look
+from fcr_train.simulate.looks import draw_look, look_on_day
 from fcr_train.simulate.person import draw_film_poses
-from fcr_train.simulate.population import person_stream
+from fcr_train.simulate.population import on_day, person_stream
 from fcr_train.simulate.radiograph import VIEWS, Projection
 from fcr_train.simulate.scene import draw_scene
-from fcr_train.simulate.shape import landmark_rays
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,7 +167,7 @@ class Landmarks:
         depth = simulator.warp.measure_depths(
             subject.template, subject.calibration, surfaces.bony, surfaces.skin
         )
-        skin, normals = landmark_rays(simulator.anatomy, surfaces.skin)
+        skin, normals = simulator.anatomy.landmark_rays(surfaces.skin)
         reach = np.where(np.isfinite(depth), depth, np.nan)
         sides = np.array(["right", "midline", "left"])[
             1 + np.sign(table.position[:, 0]).astype(int)
@@ -228,30 +227,16 @@ def add_portraits(
         for portrait in range(1, plan.portraits + 1):
             # Each portrait has a stream of its own: asking for more changes no other.
             rng = person_stream(plan.seed, number, "portraits", VIEWS.index(view), portrait)
-            scene = draw_scene(person.is_male, rng)
-            shape = skin_of_day(
-                simulator, person, skin, scene, person_stream(plan.seed, number, "depths")
-            )
-            pixels = simulator.studio.portrait(shape, look, scene, view, plan.size, rng)
+            scene = draw_scene(person.is_male, rng, first=portrait == 1)
+            shape, day = skin, look
+            if portrait > 1:
+                day = look_on_day(look, scene, rng)
+                later = on_day(person, scene.years, scene.bmi_change)
+                depths = person_stream(plan.seed, number, "depths")
+                shape = simulator.anatomy.surfaces(later, depths).skin
+            pixels = simulator.studio.portrait(shape, day, scene, view, plan.size, rng)
             made.pictures.append(Picture(view, "face", portrait, pixels))
             made.tables["portraits"].append(portrait_row(view, portrait, person, scene))
-
-
-def skin_of_day(
-    simulator: Simulator,
-    person: Person,
-    skin: Float64[np.ndarray, "v 3"],
-    scene: Scene,
-    depths: np.random.Generator,
-) -> Float64[np.ndarray, "v 3"]:
-    """Give a person's skin at the weight of a portrait's day; the bone stays.
-
-    `depths` is the person's stream for tissue depths, so that nothing but the weight changes.
-    """
-    if scene.bmi_change == 0:
-        return skin
-    heavier = person.with_bmi(person.bmi + scene.bmi_change)
-    return simulator.anatomy.surfaces(heavier, depths).skin
 
 
 def portrait_row(view: View, portrait: int, person: Person, scene: Scene) -> dict[str, str]:

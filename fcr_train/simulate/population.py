@@ -31,7 +31,15 @@ MEAN_BMI = 22.5
 AGES = (18.0, 35.0)
 """Youngest and oldest person [years]."""
 BMI_LIMITS = (17.0, 34.0)
-SLIDER_SHARES = {"head": 0.6, "forehead": 0.6, "nose": 0.8, "mouth": 0.8}
+SLIDER_SHARES = {
+    "head": 0.6,
+    "forehead": 0.6,
+    "nose": 0.58,
+    "mouth": 0.65,
+    "chin": 0.85,
+    "cheek": 0.8,
+    "eye": 0.8,
+}
 """Share of the table's sigma by part. With all of it, heads would vary more in size than those of
 the soldiers of ANSUR II (US Army 2012), and noses and mouths more than looks plausible."""
 
@@ -63,11 +71,6 @@ class Person:
     def is_male(self) -> bool:
         """Tell men from women."""
         return self.sex == "male"
-
-    def with_bmi(self, bmi: float) -> Person:
-        """Give the same person at another body mass."""
-        weight = float(np.clip(0.5 + (bmi - MEAN_BMI) / 30, 0, 1))
-        return replace(self, bmi=bmi, macro=replace(self.macro, weight=weight))
 
     def row(self) -> dict[str, str]:
         """Give the person's columns of people.csv, in order."""
@@ -102,10 +105,10 @@ def draw_person(rng: np.random.Generator) -> Person:
         male=float(np.clip(0.05 + 0.9 * male + rng.normal(0, 0.10), 0, 1)),
         ancestry=(african, asian, caucasian),
         muscle=float(np.clip(rng.normal(0.5, 0.15), 0, 1)),
-        weight=float(np.clip(0.5 + (bmi - MEAN_BMI) / 30, 0, 1)),
+        weight=macro_weight(bmi),
         age=float(rng.uniform(*AGES)),
     )
-    left, right = draw_paired(rng)
+    left, right = draw_paired(rng, sign)
     return Person(
         sex="male" if male else "female",
         age=macro.age,
@@ -118,8 +121,20 @@ def draw_person(rng: np.random.Generator) -> Person:
         midline=tuple(draw_midline(rng, sign)),
         left=left,
         right=right,
-        asymmetry=tuple(np.clip(0.5 * rng.normal(size=len(ASYMMETRIES)), -1, 1).tolist()),
+        asymmetry=tuple(np.clip(0.22 * rng.normal(size=len(ASYMMETRIES)), -1, 1).tolist()),
     )
+
+
+def macro_weight(bmi: float) -> float:
+    """Give the weight of the macro targets at a body-mass index [0-1]."""
+    return float(np.clip(0.5 + (bmi - MEAN_BMI) / 30, 0, 1))
+
+
+def on_day(person: Person, years: float, bmi_change: float) -> Person:
+    """Give a person some years later and at another weight."""
+    bmi = float(np.clip(person.bmi + bmi_change, *BMI_LIMITS))
+    macro = replace(person.macro, age=person.age + years, weight=macro_weight(bmi))
+    return replace(person, age=person.age + years, bmi=bmi, macro=macro)
 
 
 def draw_between(
@@ -143,11 +158,14 @@ def draw_midline(rng: np.random.Generator, sign: float) -> Iterator[float]:
             yield float(np.clip(value, -1, 1))
 
 
-def draw_paired(rng: np.random.Generator) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Draw the paired sliders, left and right nearly alike."""
+def draw_paired(
+    rng: np.random.Generator, sign: float
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Draw the paired sliders of a man (`sign` 1) or a woman (-1), both sides nearly alike."""
     paired = [slider for slider in read_sliders() if slider.paired]
     sigma = np.array([spread(slider) for slider in paired])
     common, difference = rng.normal(size=(2, len(paired)))
-    left = np.clip(sigma * (common + 0.25 * difference), -1, 1)
-    right = np.clip(sigma * (common - 0.25 * difference), -1, 1)
+    common = common + sign * np.array([slider.male_mean for slider in paired])
+    left = np.clip(sigma * (common + 0.2 * difference), -1, 1)
+    right = np.clip(sigma * (common - 0.2 * difference), -1, 1)
     return tuple(left.tolist()), tuple(right.tolist())

@@ -10,9 +10,13 @@ from scipy.spatial import cKDTree
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float64, Int64
 
+    Spans = Int64[np.ndarray, " n"]
+
 NUDGE = 1e-4
 """Sampling points lie this far off the pixel centres, or edges on the symmetry plane, where
 vertices share one coordinate with the centres, would be counted twice or not at all [pixels]."""
+SLACK = 1e-6
+"""Runs of pixels reach this much farther than computed, so that rounding loses none [pixels]."""
 
 
 class Cover(NamedTuple):
@@ -35,39 +39,87 @@ def cover(
     `points` are (column, row) in pixels, (0, 0) the centre of the first one; `size` is height and
     width. Triangles of either orientation count; a pixel on a shared edge falls to one of them.
     """
-    height, width = size
     corners = points[triangles] - NUDGE * np.array([1.0, 1.37])
-    low = np.maximum(np.ceil(corners.min(1)), 0).astype(np.int64)
-    high = np.minimum(np.floor(corners.max(1)), (width - 1, height - 1)).astype(np.int64)
-    extent = np.maximum(high - low + 1, 0)
-    count = extent[:, 0] * extent[:, 1]
-    triangle = np.repeat(np.arange(len(triangles)), count)
-    step = np.arange(len(triangle)) - np.repeat(np.cumsum(count) - count, count)
-    down, right = np.divmod(step, extent[triangle, 0])
-    column, row = low[triangle, 0] + right, low[triangle, 1] + down
-    weights, inside = barycentric(corners, triangle, column, row)
-    return Cover(triangle[inside], (row * width + column)[inside], weights[inside])
+    triangle, row, first, count = spans(corners, size)
+    weights, inside = barycentric(corners, triangle, row, first, count)
+    pixel = np.repeat(row * size[1] + first, count) + steps(count)
+    return Cover(np.repeat(triangle, count)[inside], pixel[inside], weights[inside])
+
+
+def spans(
+    corners: Float64[np.ndarray, "t 3 2"], size: tuple[int, int]
+) -> tuple[Spans, Spans, Spans, Spans]:
+    """Cut triangles into runs of pixels along rows: triangle, row, first column and length.
+
+    A run may hold one pixel too many at either end, never one too few.
+    """
+    height, width = size
+    order = np.argsort(corners[:, :, 1], 1)
+    top, middle, bottom = (
+        np.take_along_axis(corners, order[:, k, None, None], 1)[:, 0] for k in range(3)
+    )
+    low = np.maximum(np.ceil(top[:, 1]), 0).astype(np.int64)
+    high = np.minimum(np.floor(bottom[:, 1]), height - 1).astype(np.int64)
+    rows = np.maximum(high - low + 1, 0)
+    triangle = np.repeat(np.arange(len(corners)), rows)
+    row = low[triangle] + steps(rows)
+    long = crossing(top, bottom, triangle, row)
+    upper = row < middle[triangle, 1]
+    short = np.where(
+        upper, crossing(top, middle, triangle, row), crossing(middle, bottom, triangle, row)
+    )
+    first = np.ceil(np.maximum(np.minimum(long, short), 0) - SLACK).astype(np.int64)
+    last = np.floor(np.minimum(np.maximum(long, short), width - 1) + SLACK).astype(np.int64)
+    first, last = np.maximum(first, 0), np.minimum(last, width - 1)
+    met = last >= first
+    return triangle[met], row[met], first[met], (last - first + 1)[met]
+
+
+def steps(counts: Spans) -> Spans:
+    """Count 0, 1, 2, ... within each run.
+
+    >>> steps(np.array([2, 3])).tolist()
+    [0, 1, 0, 1, 2]
+    """
+    ends = np.cumsum(counts)
+    return np.asarray(np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - counts, counts))
+
+
+def crossing(
+    start: Float64[np.ndarray, "t 2"],
+    end: Float64[np.ndarray, "t 2"],
+    triangle: Spans,
+    row: Spans,
+) -> Float64[np.ndarray, " n"]:
+    """Give the column at which an edge of each run's triangle crosses the row."""
+    rise = end[:, 1] - start[:, 1]
+    slope = (end[:, 0] - start[:, 0]) / np.where(rise == 0, np.inf, rise)
+    return np.asarray(start[triangle, 0] + (row - start[triangle, 1]) * slope[triangle])
 
 
 def barycentric(
     corners: Float64[np.ndarray, "t 3 2"],
-    triangle: Int64[np.ndarray, " n"],
-    column: Int64[np.ndarray, " n"],
-    row: Int64[np.ndarray, " n"],
+    triangle: Spans,
+    row: Spans,
+    first: Spans,
+    count: Spans,
 ) -> tuple[Float64[np.ndarray, "n 3"], Bool[np.ndarray, " n"]]:
-    """Give barycentric coordinates of pixel centres, and whether they lie inside."""
+    """Give barycentric coordinates of the pixels of runs, and whether they lie inside."""
     a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
     area = cross(b - a, c - a)
     scale = 1 / np.where(area == 0, np.inf, area)
-    # Each coordinate is linear in column and row: one gradient and one constant a triangle.
-    second = np.stack([c[:, 1] - a[:, 1], a[:, 0] - c[:, 0]], 1) * scale[:, None]
-    third = np.stack([a[:, 1] - b[:, 1], b[:, 0] - a[:, 0]], 1) * scale[:, None]
-    dx, dy = column - a[triangle, 0], row - a[triangle, 1]
-    v = second[triangle, 0] * dx + second[triangle, 1] * dy
-    w = third[triangle, 0] * dx + third[triangle, 1] * dy
+    dx = np.repeat(first - a[triangle, 0], count) + steps(count)
+    dy = row - a[triangle, 1]
+    # Each coordinate is linear in column and row; what the row adds is the same along a run.
+    second = (c[:, 1] - a[:, 1]) * scale, (a[:, 0] - c[:, 0]) * scale
+    third = (a[:, 1] - b[:, 1]) * scale, (b[:, 0] - a[:, 0]) * scale
+    v, w = (
+        np.repeat(across[triangle], count) * dx + np.repeat(down[triangle] * dy, count)
+        for across, down in (second, third)
+    )
     u = 1 - v - w
-    flat = area[triangle] == 0
-    return np.stack([u, v, w], 1), (u >= 0) & (v >= 0) & (w >= 0) & ~flat
+    solid = np.repeat(area[triangle] != 0, count)
+    return np.stack([u, v, w], 1), (u >= 0) & (v >= 0) & (w >= 0) & solid
 
 
 def nearest(

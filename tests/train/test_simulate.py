@@ -11,10 +11,9 @@ import pytest
 
 from fcr_edge.errors import DataError
 from fcr_train.simulate.head import HEAD_FILE, HEAD_SHA256, load_head, mirrored
-from fcr_train.simulate.looks import LIGHT_IRIS_MELANIN, draw_look
 from fcr_train.simulate.pack_head import pack, write_archive
 from fcr_train.simulate.person import Simulator, Subject, shared_simulator
-from fcr_train.simulate.population import draw_person, person_stream
+from fcr_train.simulate.population import draw_person, on_day, person_stream
 from fcr_train.simulate.radiograph import (
     CENTRE,
     SOFT,
@@ -23,7 +22,6 @@ from fcr_train.simulate.radiograph import (
     project_volumes,
     surface_path,
 )
-from fcr_train.simulate.scene import draw_scene
 from fcr_train.simulate.skull import CORTICAL
 from fcr_train.simulate.sliders import read_sliders
 from fcr_train.simulate.traits import SkullTraits
@@ -162,18 +160,6 @@ def test_head_sizes_are_those_of_a_measured_population(simulator: Simulator) -> 
         assert measured[:, 3].mean() == pytest.approx(pupils, rel=0.03)
 
 
-def test_dark_skin_has_brown_eyes() -> None:
-    looks = []
-    for number in range(300):
-        someone = draw_person(person_stream(SEED, number, "population"))
-        looks.append(draw_look(someone, person_stream(SEED, number, "portraits")))
-
-    blue = [look for look in looks if look.iris[2] > look.iris[0]]
-
-    assert blue
-    assert all(look.melanin < LIGHT_IRIS_MELANIN for look in blue)
-
-
 def test_features_of_soft_tissue_leave_the_bony_shape_unchanged(
     simulator: Simulator, person: Person
 ) -> None:
@@ -190,7 +176,7 @@ def test_features_of_soft_tissue_leave_the_bony_shape_unchanged(
 def test_body_mass_moves_the_skin_and_not_the_bone(
     simulator: Simulator, person: Person, film: Callable[[Person, View], LineIntegrals]
 ) -> None:
-    thin, heavy = person.with_bmi(17), person.with_bmi(34)
+    thin, heavy = (on_day(person, 0, bmi - person.bmi) for bmi in (17, 34))
     shapes = [surfaces(simulator, someone) for someone in (thin, heavy)]
 
     bone = [film(someone, "frontal").bone for someone in (thin, heavy)]
@@ -285,22 +271,3 @@ def test_a_symmetric_person_has_symmetric_films(
     assert np.abs(mirrored(skin, head.mirror) - skin).max() < 1e-6
     flipped = np.abs(frontal.bone - frontal.bone[:, ::-1])
     assert flipped.mean() < 0.005 * frontal.bone.mean()
-
-
-# Portraits
-
-
-def test_portraits_of_one_person_differ_and_repeat(simulator: Simulator, person: Person) -> None:
-    skin = surfaces(simulator, person).skin
-    look = draw_look(person, person_stream(SEED, 1, "portraits"))
-
-    def portrait(number: int) -> np.ndarray:
-        rng = person_stream(SEED, 1, "portraits", 0, number)
-        scene = draw_scene(person.is_male, rng)
-        return simulator.studio.portrait(skin, look, scene, "frontal", SIZE, rng)
-
-    first, again, second = portrait(1), portrait(1), portrait(2)
-
-    np.testing.assert_array_equal(first, again)
-    assert np.abs(first.astype(int) - second).mean() > 2
-    assert first.std() > 25
