@@ -80,7 +80,7 @@ def weak_face() -> Solid:
     bone.chain(PETROUS, 4)
     bone.capsule((45, -36, -85), (41, -64, -74), (2, 1.2))
     bone.ellipsoid((18, -53, -96), (7, 5.5, 10), 2)
-    bone.chain(arch_chain(UPPER_ARCH, -54.0, 4.8), 2, (1, 4.8 / 9.0, 1))
+    bone.chain(arch_chain(UPPER_ARCH, -55.0, 4.8), 2, (1, 4.8 / 9.5, 1))
     return bone
 
 
@@ -101,7 +101,7 @@ def add_clinoids(bone: Solid) -> None:
 
 
 UPPER_ARCH = (25.4, -21.0, 40.2)
-LOWER_ARCH = (23.5, -22.0, 35.5)
+LOWER_ARCH = (24.0, -22.0, 35.0)
 """Half breadth, centre z and depth of the alveolar arches [mm]."""
 
 
@@ -151,7 +151,7 @@ def mandible(traits: SkullTraits, side: Side) -> Solid:
     """Build one half of the lower jaw."""
     hinge = Hinge(traits.gonial_degrees, traits.bite_degrees)
     bone = Solid(*JAW_BOX)
-    bone.chain(hinge.balls(arch_chain(LOWER_ARCH, -82.5, 4.4)), 2, (1, 4.4 / 8.0, 1))
+    bone.chain(hinge.balls(arch_chain(LOWER_ARCH, -81.5, 4.7)), 2, (1, 4.7 / 8.5, 1))
     body: list[Ball] = [
         (0, -98, 5, 5.4),
         (12, -97.5, 2.5, 5.6),
@@ -163,9 +163,9 @@ def mandible(traits: SkullTraits, side: Side) -> Solid:
     bone.chain(hinge.balls(body), 3, (1, 0.48, 1))
     border: list[Ball] = [
         (12, -101, 2.5, 4.6),
-        (23.5, -99, -10, 4.6),
-        (31.8, -95, -27, 4.4),
-        (37, -89.5, -43, 4.2),
+        (21, -98.5, -10, 4.6),
+        (29, -94.5, -27, 4.4),
+        (35.5, -89.5, -43, 4.2),
         (40, -82, -53, 4.2),
     ]
     bone.chain(hinge.balls(border), 3)

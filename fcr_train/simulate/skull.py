@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -91,13 +91,13 @@ class Template:
     """Share of air [0-1]."""
 
     @cached_property
-    def bone_blocks(self) -> Bool[np.ndarray, " n"]:
-        """Tell the blocks, flattened, within about 4 cells of bone; see `blocks_near`."""
+    def bone_blocks(self) -> Blocks:
+        """Tell where bone is near."""
         return blocks_near(self.bone)
 
     @cached_property
-    def air_blocks(self) -> Bool[np.ndarray, " n"]:
-        """Tell the blocks, flattened, within about 4 cells of air."""
+    def air_blocks(self) -> Blocks:
+        """Tell where air is near."""
         return blocks_near(self.air)
 
 
@@ -106,13 +106,23 @@ BLOCK = 2
 BLOCKS = tuple(-(-count // BLOCK) for count in SHAPE)
 
 
-def blocks_near(volume: Volume) -> Bool[np.ndarray, " n"]:
-    """Tell which blocks of cells, flattened, have anything in them or in the two around."""
+class Blocks(NamedTuple):
+    """Tells of each block, flattened, whether anything is in it or near it."""
+
+    one: Bool[np.ndarray, " n"]
+    """In it or in a block next to it: within 2 cells of any place in it."""
+    two: Bool[np.ndarray, " n"]
+    """As far as the next but one: within 4 cells."""
+
+
+def blocks_near(volume: Volume) -> Blocks:
+    """Tell which blocks of a volume are near anything."""
     held = np.zeros(BLOCKS, bool)
     for i, j, k in itertools.product(range(BLOCK), repeat=3):
         part = volume[i::BLOCK, j::BLOCK, k::BLOCK] > 0
         held[: part.shape[0], : part.shape[1], : part.shape[2]] |= part
-    return with_neighbours(with_neighbours(held)).ravel()
+    one = with_neighbours(held)
+    return Blocks(one.ravel(), with_neighbours(one).ravel())
 
 
 def block_index(places: Float32[np.ndarray, "n 3"]) -> Int64[np.ndarray, " n"]:

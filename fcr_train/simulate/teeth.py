@@ -23,7 +23,7 @@ UPPER_WIDTHS = (8.6, 6.6, 7.6, 7.0, 6.8, 10.2, 9.8, 9.0)
 LOWER_WIDTHS = (5.3, 5.9, 6.9, 7.0, 7.1, 11.0, 10.5, 10.2)
 """Mesiodistal widths from the central incisor to the third molar [mm]."""
 UPPER_TEETH = (26.5, -21.0, 47.0)
-LOWER_TEETH = (24.0, -22.0, 42.5)
+LOWER_TEETH = (24.6, -22.0, 42.5)
 BITE_Y = -71.2
 ENAMEL_MM = 1.4
 SOCKET_MM = 0.9
@@ -129,7 +129,7 @@ def shape_crown(crown: Solid, number: int, place: Place, width: float) -> None:
         # Two capsules side by side make the edge as wide as the tooth.
         for side in (-0.45, 0.45):
             top = place.along(1.2, side * width * 0.75)
-            crown.capsule(top, place.along(9, side * width * 0.35), (1.2, 0.38 * width), 1.0)
+            crown.capsule(top, place.along(9, side * width * 0.5), (1.2, 0.38 * width), 1.0)
         return
     depth = 4.6 if number > 4 else 4.2
     for side in (-0.4, 0.4):

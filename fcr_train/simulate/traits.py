@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 TEETH_A_ROW = 8
 """Teeth on one side of one jaw, from the central incisor to the third molar."""
 MISSING, THIRD_MOLAR, METAL, ROOT_FILLING = 0.03, 0.5, 0.05, 0.03
-"""Probability for each tooth: lost; third molar there; crown or filling of metal; root filled."""
+"""Probability for each tooth: lost; third molar there; crown or filling of metal; root filled.
+Central incisors are never lost: tissue depths at the lips are measured down to them."""
 NO_FRONTAL_SINUS = 0.05
 MARKED_ASYMMETRY = 0.04
 """Probability that one maxillary or sphenoid sinus is a third smaller than the other."""
@@ -178,7 +179,7 @@ def draw_tooth(number: int, rng: np.random.Generator) -> Tooth:
     absent, metal, root, buried = rng.random(4)
     outward, lean = rng.uniform(-1, 1, 2).tolist()
     return Tooth(
-        present=bool(absent < THIRD_MOLAR if last else absent > MISSING),
+        present=bool(absent < THIRD_MOLAR if last else absent > MISSING or number == 0),
         outward_mm=outward,
         lean_degrees=8 * lean,
         sunk_mm=5.0 * float(last and buried < 0.4),

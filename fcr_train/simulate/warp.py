@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from fcr_train.simulate.depths import gaussian
 from fcr_train.simulate.shape import BLUR_MM, skin_shares
 from fcr_train.simulate.skull import block_index
 from fcr_train.simulate.solids import ORIGIN, STEP_MM
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float32, Float64
+    from jaxtyping import Float32, Float64, Int64
 
     from fcr_train.simulate.shape import Anatomy
-    from fcr_train.simulate.skull import Template
+    from fcr_train.simulate.skull import Blocks, Template
 
     Points = Float64[np.ndarray, "n 3"]
 
@@ -27,7 +26,7 @@ MARGIN_MM = 3.0
 REFERENCE_MARGIN_MM = 12.0
 """How far the lattice reaches beyond the skin of a person, and of the reference head."""
 INVERSE_ROUNDS = 40
-INVERSE_STEP_MM = 0.01
+INVERSE_STEP_MM = 0.03
 BONE_LEVEL = 0.008
 """Attenuation beyond soft tissue at which a ray has met bone [per mm]."""
 RAY_STEP_MM = 0.25
@@ -131,11 +130,13 @@ class Calibration:
             limit = CALIBRATION_LIMIT_MM
             self._shift = np.clip(self._shift + error, -limit, limit)
 
-    def displacement(self, points: Points) -> Points:
+    def displacement(self, points: Points) -> Float32[np.ndarray, "n 3"]:
         """Say where in the uncorrected template the bone at `points` is, as an offset [mm]."""
-        kernel = gaussian(points, self._bone_points, CALIBRATION_KERNEL_MM)
-        share = kernel / (kernel.sum(1, keepdims=True) + CALIBRATION_FLOOR)
-        return np.asarray(share @ (-self._shift[:, None] * self._normals))
+        places, centres = (np.asarray(p, np.float32) for p in (points, self._bone_points))
+        square = (places**2).sum(1)[:, None] + (centres**2).sum(1) - 2 * places @ centres.T
+        share = np.exp(square * np.float32(-0.5 / CALIBRATION_KERNEL_MM**2))
+        share /= share.sum(1, keepdims=True) + np.float32(CALIBRATION_FLOOR)
+        return np.asarray(share @ (-self._shift[:, None] * self._normals).astype(np.float32))
 
     def template_depths(self, template: Template) -> Float64[np.ndarray, " l"]:
         """Measure the corrected template's tissue depths [mm]; infinite where a ray misses."""
@@ -221,15 +222,14 @@ class Warp:
         coarse = lattice(pose.turn(bony[self._anatomy.control]), MARGIN_MM)
         nodes = field.to_reference(pose.turn_back(coarse.points()))
         nodes = ((nodes - ORIGIN) / STEP_MM).astype(np.float32).reshape(*coarse.shape, 3)
-        ratio = round(LATTICE_MM / STEP_MM)
-        x, y, z = ((count - 1) * ratio for count in coarse.shape)
+        x, y, z = ((count - 1) * RATIO for count in coarse.shape)
         grid = Grid(coarse.start, STEP_MM, (x, y, z))
         bone, air = np.zeros((2, *grid.shape), np.float32)
         for out, volume, near in (
             (bone, template.bone, template.bone_blocks),
             (air, template.air, template.air_blocks),
         ):
-            fill_blocks(out, volume, nodes, near, ratio)
+            fill_blocks(out, volume, nodes, near)
         return Skull(grid, bone, air)
 
     def measure_depths(
@@ -277,32 +277,51 @@ def fill_blocks(
     out: Float32[np.ndarray, "x y z"],
     volume: Float32[np.ndarray, "x y z"],
     nodes: Float32[np.ndarray, "x y z 3"],
-    near: Bool[np.ndarray, " n"],
-    ratio: int,
+    near: Blocks,
 ) -> None:
     """Sample a volume in the blocks between lattice nodes that hold any of it.
 
-    `nodes` are places in the volume [cells], `near` tells its blocks that are not empty, and
-    `out` has `ratio` cells along each edge of a block.
+    `nodes` are places in the volume [cells]; `out` has RATIO cells along each edge of a block. A
+    block's cells lie within 4 cells of its middle, those of an octant within 2 of its own, even
+    where the head is stretched by a third.
     """
     corners = [nodes[i : i - 1 or None, j : j - 1 or None, k : k - 1 or None] for i, j, k in EDGES]
     middle = sum(corners) / np.float32(8)
-    chosen = np.flatnonzero(near[block_index(middle.reshape(-1, 3))])
+    chosen = np.flatnonzero(near.two[block_index(middle.reshape(-1, 3))])
     ends = np.stack([corner.reshape(-1, 3)[chosen] for corner in corners], 1)
-    index = np.matmul(corner_weights(ratio).T, ends).reshape(-1, 3)
-    values = ndimage.map_coordinates(volume, index.T, np.float32, order=1, cval=0.0)
-    x, y, z = (count // ratio for count in out.shape)
-    blocks = out.reshape(x, ratio, y, ratio, z, ratio)
-    i, j, k = np.unravel_index(chosen, (x, y, z))
-    blocks[i, :, j, :, k, :] = values.reshape(-1, ratio, ratio, ratio)
+    index = np.matmul(CORNER_WEIGHTS, ends).reshape(-1, 8, 3)
+    octants = np.flatnonzero(near.one[block_index(np.matmul(OCTANT_WEIGHTS, ends).reshape(-1, 3))])
+    places = first_cells(out.shape, chosen)[:, None] + cell_offsets(out.shape)
+    values = ndimage.map_coordinates(
+        volume, index[octants].reshape(-1, 3).T, np.float32, order=1, cval=0.0
+    )
+    out.reshape(-1)[places.reshape(-1, 8)[octants].ravel()] = values
 
 
+RATIO = round(LATTICE_MM / STEP_MM)
+"""Cells along each edge of a block."""
 EDGES = tuple(itertools.product((0, 1), repeat=3))
 """Corners of a block."""
+CELLS = np.array(
+    [cell for o in EDGES for cell in itertools.product(*([2 * k, 2 * k + 1] for k in o))]
+)
+"""Cells of a block, octant by octant."""
+CORNER_WEIGHTS = np.stack(
+    [np.prod(np.where(edge, CELLS / RATIO, 1 - CELLS / RATIO), 1) for edge in np.array(EDGES)], 1
+).astype(np.float32)
+"""Weight of each corner of a block at each of its cells."""
+OCTANT_WEIGHTS = CORNER_WEIGHTS.reshape(8, 8, 8).mean(1)
+"""Weight of each corner of a block in the middle of each octant."""
 
 
-def corner_weights(ratio: int) -> Float32[np.ndarray, "8 n"]:
-    """Give the weight of each corner of a block at each cell in it."""
-    along = np.arange(ratio, dtype=np.float32) / ratio
-    hat = np.stack([1 - along, along])
-    return np.asarray(np.einsum("ax,by,cz->abcxyz", hat, hat, hat).reshape(8, ratio**3))
+def cell_offsets(shape: tuple[int, ...]) -> Int64[np.ndarray, " n"]:
+    """Give the flat index of each cell of a block relative to its first."""
+    return np.asarray(CELLS @ np.array([shape[1] * shape[2], shape[2], 1]))
+
+
+def first_cells(
+    shape: tuple[int, ...], blocks: Int64[np.ndarray, " n"]
+) -> Int64[np.ndarray, " n"]:
+    """Give the flat index of the first cell of each block."""
+    x, y, z = np.unravel_index(blocks, [count // RATIO for count in shape])
+    return np.asarray(((x * shape[1] + y) * shape[2] + z) * RATIO)
