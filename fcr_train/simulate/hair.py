@@ -250,7 +250,7 @@ def hair_thickness(
         free = smoothstep(shell.ear_distance / EAR_FADE_MM)
         thickness = thickness * np.where(azimuth < 150, free, 1)
     tuft = texture(noise, "blotch", 0.7 * y + style.phase, 0.7 * np.sign(x) * azimuth)
-    return np.asarray(thickness * (1 + (0.06 + 0.12 * style.curl) * tuft))
+    return np.asarray(thickness * (1 + (0.06 + 0.10 * style.curl * (style.curl < COILY)) * tuft))
 
 
 def tied_hair(shell: HairShell, y: Values, style: HairStyle) -> Values:
