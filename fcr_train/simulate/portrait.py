@@ -214,7 +214,9 @@ class Studio:
         dense = np.flatnonzero(covers > CLEAR)
         covers = densest[hits.pixel[dense]]
         bare = behind[dense] == FAR_MM
-        covers[bare] = smoothstep((covers[bare] - 0.3) / 0.35)
+        # Seen from the side, the lowest hairs lie on the skin instead of standing in the air.
+        rooted = np.where(edges[dense, 1] > 0, 1, smoothstep((edges[dense, 0] - 4) / 5))
+        covers[bare] = (smoothstep((covers - 0.3) / 0.35) * rooted)[bare]
         return nearest_layer(take(hits, dense), depth[dense], covers, lens.wide)
 
     def _shadow(self, seen: Points, hair: HairSurface | None, scene: Scene, lens: Lens) -> Shadow:
