@@ -225,7 +225,7 @@ def hair_thickness(
     shell: HairShell, place: Vectors, edges: Vectors, style: HairStyle, noise: Noise
 ) -> Values:
     """Give how far the surface of the hair stands off [mm]; 0 at its edges and on bare skin."""
-    x, y, _ = place.T
+    x, y, z = place.T
     above, front, ends, _ = edges.T
     azimuth = shell.azimuth
     up = np.clip((y - 15) / 60, 0, 1)
@@ -250,7 +250,9 @@ def hair_thickness(
         free = smoothstep(shell.ear_distance / EAR_FADE_MM)
         thickness = thickness * np.where(azimuth < 150, free, 1)
     tuft = texture(noise, "blotch", 0.7 * y + style.phase, 0.7 * np.sign(x) * azimuth)
-    return np.asarray(thickness * (1 + (0.06 + 0.12 * style.curl) * tuft))
+    # All azimuths meet at the crown and have to agree there.
+    tuft = tuft * np.clip(np.hypot(x, z - CROWN_Z) / 40, 0, 1)
+    return np.asarray(thickness * (1 + (0.06 + 0.10 * style.curl * (style.curl < COILY)) * tuft))
 
 
 def tied_hair(shell: HairShell, y: Values, style: HairStyle) -> Values:
@@ -284,7 +286,7 @@ def streaks(noise: Noise, along: Values, across: Values, style: HairStyle) -> Va
     if style.is_short:
         return texture(noise, "crop", 1.1 * along + style.phase, 1.1 * across)
     drift = texture(noise, "blotch", 0.5 * along, 0.5 * across + style.phase)
-    bend = np.sin(along * (0.08 + 0.16 * style.curl) + 0.03 * across + 1.3 * drift)
+    bend = np.sin(along * (0.08 + 0.10 * style.curl) + 0.03 * across + 1.3 * drift)
     across = across + 1.2 * drift + 5.0 * style.curl * bend
     fine = texture(noise, "strand", 0.3 * along, 1.5 * across + style.phase)
     locks = texture(noise, "strand", 0.15 * along, 0.3 * across + style.phase)
@@ -323,13 +325,14 @@ def coverage(
     """Give how much hair covers what is behind it [0-1]: soft, ragged edges along strands."""
     above, front, ends, _ = edges.T
     wisp = texture(noise, "fine", place[:, 1], place[:, 0] + place[:, 2])
-    hairline = smoothstep((above + 1.2 * strand + 1.6 * wisp - 1) / 10)
+    loose = 0.4 if style.curl > COILY else 1.0
+    hairline = smoothstep((above + loose * (1.2 * strand + 1.6 * wisp) - 1) / 10)
     hairline = hairline * side_density(place, style)
     if style.length == 0:
         return np.asarray(hairline)
     ragged = 5 if style.curl < COILY else 2
-    loose = smoothstep((front + 2.0 * strand) / 7) * smoothstep((ends + ragged * strand) / 14)
-    return np.asarray(np.maximum(hairline, loose))
+    hanging = smoothstep((front + 2.0 * strand) / 7) * smoothstep((ends + ragged * strand) / 14)
+    return np.asarray(np.maximum(hairline, hanging))
 
 
 def side_density(place: Vectors, style: HairStyle) -> Values:

@@ -119,16 +119,17 @@ def light_hair(
     along: Vectors,
     strand: Values,
     inner: Values,
+    gleam: float,
     samples: Samples,
     reach: Values,
     scene: Scene,
 ) -> Vectors:
-    """Light hair as fibres; its inside is dark."""
+    """Light hair as fibres, with highlights of strength `gleam`; its inside is dark."""
     diffuse, first, second = light_of_strands(samples.normal, along, scene.key, strand)
     around = 0.75 * light_around(samples.normal, samples.openness, scene)
     open_share = 1 - 0.7 * inner
     body = (0.85 * scene.key_strength * diffuse * reach + around) * open_share
-    strength = scene.key_strength * reach * open_share
+    strength = gleam * scene.key_strength * reach * open_share
     sheen = (0.9 * strength * second)[:, None] * colour + (0.035 * strength * first)[:, None]
     return np.asarray(
         colour * body[:, None] + sheen * unit(scene.tint[None] + 1e-6) * np.float32(3**0.5)

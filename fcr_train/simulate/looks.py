@@ -269,6 +269,8 @@ def draw_long_style(curl: float, rng: np.random.Generator) -> HairStyle:
         flow=flow,
         part=part,
     )
+    if curl > 0.75 and kind < 0.5:
+        return replace(base, top=float(rng.uniform(8, 30)), side=float(rng.uniform(8, 26)))
     if kind < 0.24:
         return replace(base, length=float(rng.uniform(140, 210)))
     if kind < 0.42:
@@ -318,7 +320,8 @@ def look_on_day(look: Look, scene: Scene, rng: np.random.Generator) -> Look:
         hairline=look.style.hairline + 0.2 * scene.years,
         recession=look.style.recession + 0.5 * scene.years * (style.recession > 0),
     )
-    grey = float(np.clip((age - look.grey_from) / 40, 0, 0.8))
+    # Squared: a little grey already shows in dark hair.
+    grey = float(np.clip((age - look.grey_from) / 30, 0, 0.9)) ** 2
     # Sun bleaches and warms hair, dye darkens it.
     tint = rng.uniform(0.8, 1.3) * (1 + rng.uniform(-1, 1) * np.array([0.06, 0.0, -0.06]))
     hair = (1 - grey) * look.hair * tint + grey * GREY_HAIR

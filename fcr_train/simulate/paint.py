@@ -52,7 +52,7 @@ class Samples:
 
 def paint_skin(samples: Samples, look: Look, scene: Scene, noise: Noise) -> tuple[Vectors, Values]:
     """Paint skin, lips, brows, beard, scalp and clothes; also give the gloss."""
-    _, y, z = samples.place.T
+    x, y, z = samples.place.T
     colour = paint_complexion(samples, look, noise)
     gloss = skin_gloss(samples, look, noise)
     colour = paint_lines(colour, samples, look)
@@ -60,9 +60,10 @@ def paint_skin(samples: Samples, look: Look, scene: Scene, noise: Noise) -> tupl
     colour, gloss = paint_lips(colour, gloss, samples, look, noise)
     colour = paint_brows(colour, samples, look, noise)
     colour = paint_scalp(colour, samples, look, noise)
-    below = -126 - scene.neckline - 0.22 * (z + 75) - y
+    opening = scene.opening * np.clip(1 - np.abs(x) / 42, 0, 1) * smoothstep((z + 60) / 30)
+    below = -126 - scene.neckline - 0.22 * (z + 75) - opening - y
     clothed = smoothstep(below / 1.5)
-    weave = 1 + 0.05 * texture(noise, "fine", 1.2 * y, 1.2 * samples.place[:, 0])
+    weave = 1 + 0.05 * texture(noise, "fine", 1.2 * y, 1.2 * x)
     seam = 1 - 0.3 * bump(below, 4.5, 1.2)
     return mix(colour, scene.clothes * (weave * seam)[:, None], clothed), gloss * (1 - clothed)
 
@@ -178,7 +179,7 @@ def paint_beard(
     cheeks = np.clip(1 - lip - chin, 0, 1)
     dense = beard.cheeks * cheeks + beard.chin * chin + beard.lip * lip
     share = np.clip(1.2 * dense * area * (1 + 0.2 * grain), 0, 0.95)
-    strong = 0.75 * look.hair * (1 + 0.15 * np.clip(grain, -1.5, 1.5))[:, None]
+    strong = 0.6 * look.hair * (1 + 0.15 * np.clip(grain, -1.5, 1.5))[:, None]
     colour[near] = mix(painted, strong, share)
     gloss[near] *= 1 - 0.9 * share
     return colour, gloss
@@ -209,7 +210,7 @@ def paint_scalp(colour: Vectors, samples: Samples, look: Look, noise: Noise) -> 
     share *= 1 - smoothstep(samples.ears[near] * 2)
     share *= side_density(place, style)
     share *= 1 - 0.75 * parting(place, style)
-    roots = look.hair * np.clip(0.8 + 0.22 * strand, 0.3, 1.6)[:, None]
+    roots = look.hair * np.clip(0.65 + 0.15 * strand, 0.3, 1.2)[:, None]
     if style.is_shaven:
         share *= 0.5 * style.top * (1 + 0.15 * ragged)
         roots *= vector((0.55, 0.6, 0.66))

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from fcr_train.simulate.eyes import globe_behind, lash_shade, paint_eye
 from fcr_train.simulate.hair import (
-    CROWN_Y,
+    COILY,
     HairSurface,
     coverage,
     dress,
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     Triangles = Int64[np.ndarray, "t 3"]
 
 SUPERSAMPLING = 2
-COARSE_SIZE = 256
-"""Pictures of fewer pixels are sampled as finely as one of this side."""
+FINE_SIZE = 256
+"""Smaller pictures are painted at least this finely, then averaged: paint has fine grain."""
 OPAQUE, CLEAR = 0.97, 0.04
 """Hair that covers more hides what is behind it, hair that covers less is left out."""
 SAME_SURFACE_MM = 5.0
@@ -54,6 +54,8 @@ CONTRAST = 0.35
 """Share of a steep tone curve in the picture."""
 FAR_MM = 1e6
 """Depth where there is nothing."""
+FREE_Y = 60.0
+"""Below this height long hair may stand off so far that its inside shows [mm]."""
 OVER_EARS_MM = 16.0
 """Hair that covers the ears presses them flat: it wins over them by this much."""
 
@@ -149,22 +151,23 @@ class Studio:
 
         `skin` is a person's skin [mm]. The camera stands in front, or on the subject's right.
         """
-        block = max(SUPERSAMPLING, COARSE_SIZE // size)
-        lens = Lens(view, scene, block * size)
+        finer = max(1, FINE_SIZE // size)
+        lens = Lens(view, scene, SUPERSAMPLING * finer * size)
         moved = self._express(skin, scene)
         seen = lens.frame(moved)
-        body = self._body_layer(seen, lens)
         hair = self._hair(moved, look)
+        body = self._body_layer(seen, lens)
         over = None if hair is None else self._hair_layer(hair, body, look, lens)
         shadow = self._shadow(seen, hair, scene, lens)
-        canvas = Canvas(size, block)
+        canvas = Canvas(finer * size, SUPERSAMPLING)
         hidden = (
             np.zeros(lens.wide**2, np.float32) if over is None else over.spread(over.covers, 0)
         )
         self._paint_body(canvas, body, hidden, moved, seen, look, scene, lens, shadow)
         if hair is not None and over is not None:
             self._paint_hair(canvas, over, hair, look, scene, lens, shadow)
-        return develop(canvas.over(backdrop(scene, size)), rng)
+        light = canvas.over(backdrop(scene, finer * size))
+        return develop(light.reshape(size, finer, size, finer, 3).mean((1, 3)), rng)
 
     def _express(self, skin: Points, scene: Scene) -> Points:
         """Put the expression on the skin."""
@@ -192,7 +195,7 @@ class Studio:
         """Find where each pixel shows hair, and how densely."""
         points, distance = lens.project(lens.frame(hair.points))
         # Only hair that hangs free can be seen from inside.
-        free = (hair.place[hair.triangles, 1].max(1) < CROWN_Y) & (look.style.length > 0)
+        free = (hair.place[hair.triangles, 1].max(1) < FREE_Y) & (look.style.length > 0)
         shown = np.flatnonzero(free | facing(points, hair.triangles))
         hits = covered(points, hair.triangles, shown, lens.wide)
         depth = blend(hits, hair.triangles, distance)
@@ -211,7 +214,9 @@ class Studio:
         dense = np.flatnonzero(covers > CLEAR)
         covers = densest[hits.pixel[dense]]
         bare = behind[dense] == FAR_MM
-        covers[bare] = smoothstep((covers[bare] - 0.3) / 0.35)
+        # Seen from the side, the lowest hairs lie on the skin instead of standing in the air.
+        rooted = np.where(edges[dense, 1] > 0, 1, smoothstep((edges[dense, 0] - 4) / 5))
+        covers[bare] = (smoothstep((covers - 0.3) / 0.35) * rooted)[bare]
         return nearest_layer(take(hits, dense), depth[dense], covers, lens.wide)
 
     def _shadow(self, seen: Points, hair: HairSurface | None, scene: Scene, lens: Lens) -> Shadow:
@@ -321,11 +326,14 @@ class Studio:
             openness=nape,
             **dict.fromkeys(("lips", "mouth", "ears", "above"), nape[:0]),
         )
-        colour = look.hair * np.clip(1 + 0.20 * strand, 0.4, 1.6)[:, None]
+        coily = look.style.curl > COILY
+        contrast = 0.55 if coily else 0.20
+        colour = look.hair * np.clip(1 + contrast * strand, 0.35, 1.7)[:, None]
         colour = mix(colour, 0.6 * look.skin, 0.45 * parting(place, look.style))
-        lit = light_hair(
-            colour, along, strand, inner.astype(np.float32), samples, shadow.reach(position), scene
-        )
+        gleam = 0.15 if coily else 1.0
+        depth = inner.astype(np.float32)
+        reach = shadow.reach(position)
+        lit = light_hair(colour, along, strand, depth, gleam, samples, reach, scene)
         canvas.add(pixel, samples.share, lit)
 
 

@@ -41,8 +41,9 @@ def cover(
     """
     corners = points[triangles] - NUDGE * np.array([1.0, 1.37])
     triangle, row, first, count = spans(corners, size)
-    weights, inside = barycentric(corners, triangle, row, first, count)
-    pixel = np.repeat(row * size[1] + first, count) + steps(count)
+    along = steps(count)
+    weights, inside = barycentric(corners, triangle, row, first, count, along)
+    pixel = np.repeat(row * size[1] + first, count) + along
     return Cover(np.repeat(triangle, count)[inside], pixel[inside], weights[inside])
 
 
@@ -51,7 +52,8 @@ def spans(
 ) -> tuple[Spans, Spans, Spans, Spans]:
     """Cut triangles into runs of pixels along rows: triangle, row, first column and length.
 
-    A run may hold one pixel too many at either end, never one too few.
+    Triangles without area have none. A run may hold one pixel too many at either end, never one
+    too few.
     """
     height, width = size
     order = np.argsort(corners[:, :, 1], 1)
@@ -71,7 +73,8 @@ def spans(
     first = np.ceil(np.maximum(np.minimum(long, short), 0) - SLACK).astype(np.int64)
     last = np.floor(np.minimum(np.maximum(long, short), width - 1) + SLACK).astype(np.int64)
     first, last = np.maximum(first, 0), np.minimum(last, width - 1)
-    met = last >= first
+    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
+    met = (last >= first) & (cross(b - a, c - a) != 0)[triangle]
     return triangle[met], row[met], first[met], (last - first + 1)[met]
 
 
@@ -103,12 +106,16 @@ def barycentric(
     row: Spans,
     first: Spans,
     count: Spans,
+    along: Spans,
 ) -> tuple[Float64[np.ndarray, "n 3"], Bool[np.ndarray, " n"]]:
-    """Give barycentric coordinates of the pixels of runs, and whether they lie inside."""
+    """Give barycentric coordinates of the pixels of runs, and whether they lie inside.
+
+    `along` counts the pixels of each run from 0.
+    """
     a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
     area = cross(b - a, c - a)
     scale = 1 / np.where(area == 0, np.inf, area)
-    dx = np.repeat(first - a[triangle, 0], count) + steps(count)
+    dx = np.repeat(first - a[triangle, 0], count) + along
     dy = row - a[triangle, 1]
     # Each coordinate is linear in column and row; what the row adds is the same along a run.
     second = (c[:, 1] - a[:, 1]) * scale, (a[:, 0] - c[:, 0]) * scale
@@ -118,8 +125,7 @@ def barycentric(
         for across, down in (second, third)
     )
     u = 1 - v - w
-    solid = np.repeat(area[triangle] != 0, count)
-    return np.stack([u, v, w], 1), (u >= 0) & (v >= 0) & (w >= 0) & solid
+    return np.stack([u, v, w], 1), (u >= 0) & (v >= 0) & (w >= 0)
 
 
 def nearest(

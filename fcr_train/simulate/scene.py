@@ -35,6 +35,8 @@ class Scene:
     clothes: Float32[np.ndarray, 3]
     neckline: float
     """How far below its highest place the edge of the clothes lies [mm]."""
+    opening: float
+    """How much lower the edge is in front, as of an open collar [mm]."""
     expression: dict[str, float]
     gaze_mm: tuple[float, float]
     """Shift of the iris across and up."""
@@ -56,7 +58,8 @@ def draw_scene(male: bool, rng: np.random.Generator, first: bool = True) -> Scen
         **draw_light(male, rng),
         background=draw_background(rng),
         clothes=draw_clothes(rng),
-        neckline=float(rng.uniform(0, 26)),
+        neckline=float(rng.uniform(2, 30)),
+        opening=float(rng.choice([0.0, 6.0, rng.uniform(15, 60)])),
         expression={k: strength * v for k, v in draw_expression(rng).items()},
         gaze_mm=(float(rng.normal(0, 0.4)), float(rng.normal(0, 0.25))),
         years=0.0 if first else float(rng.uniform(0, 8)),
