@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 SCREEN_BITS = 12
 """Bits of 64 by which the hashes of a copy may differ: 97 to 100 % of the copies cropped by 2 % a
-side stay within it, by kind, and a third to all of those cropped by 5 %. The usual 4 bits lose half
-of the former."""
+side stay within it, by kind, and a third or more of those cropped by 5 %. The usual 4 bits lose
+half of the former."""
 LIKENESS = 0.98
 """Least correlation of a copy, laid over the other picture. On six kinds of simulated pictures,
 real portraits and real films, copies reach 0.985 and more, two people 0.976 at most."""
