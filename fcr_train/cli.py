@@ -415,14 +415,16 @@ def _print_split(dataset: Dataset, split: Split) -> None:
 
     pairs = dataset.pairs()
     by_person = split.by == "person"
-    last = ("women", "men", "ages") if by_person else ("pairs whose person trains",)
+    last = ("women", "men", "not known", "ages") if by_person else ("pairs whose person trains",)
     table = Table("fold", "pairs train", "held out", "people held out", *last)
     for number, fold in enumerate(split.folds):
         names = {person for person, _ in fold}
         people = [person for person in dataset.people if person.name in names]
         ages = [person.age for person in people if person.age is not None]
-        sexes = [str(sum(person.sex == sex for person in people)) for sex in ("female", "male")]
-        spread = f"{min(ages):.0f}-{max(ages):.0f}" if ages else "unknown"
+        sexes = [
+            str(sum(person.sex == sex for person in people)) for sex in ("female", "male", "")
+        ]
+        spread = f"{min(ages):.0f}-{max(ages):.0f}" if ages else "not known"
         rest = (*sexes, spread) if by_person else (str(count_seen(pairs, fold)),)
         sizes = (len(pairs) - len(fold), len(fold), len(people))
         table.add_row(str(number), *map(str, sizes), *rest)
