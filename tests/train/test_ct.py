@@ -1,4 +1,4 @@
-"""Head CTs: what is read, and what is refused."""
+"""Head CTs: what is read, what is refused, and that films and faces are true."""
 
 from __future__ import annotations
 
@@ -7,22 +7,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from fcr_edge.errors import DataError
-from fcr_train.simulate.ct import read_scan
+from fcr_train.simulate.ct import MARK, ScannedHead, read_scan
 from fcr_train.simulate.ct import scan as scan_module
+from fcr_train.simulate.ct.body import find_body
+from fcr_train.simulate.ct.films import film_of_head, film_projection
+from fcr_train.simulate.ct.head import UprightHead, upright_head
+from fcr_train.simulate.ct.placement import Placement, place_head
 from fcr_train.simulate.ct.reading import read_files
 from fcr_train.simulate.ct.scan import Scan, orient
 from fcr_train.simulate.ct.sidecar import natural_key
+from fcr_train.simulate.ct.skin import face_surface
 from fcr_train.simulate.person import Simulator, shared_simulator
+from fcr_train.simulate.radiograph import CENTRE, SOFT, VIEWS
 from fcr_train.simulate.raster import fill_inside
 from fcr_train.simulate.skull import ORIGIN, SHAPE, STEP_MM
-from fcr_train.simulate.warp import STRAIGHT
+from fcr_train.simulate.warp import STRAIGHT, Grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from fcr_train.simulate.radiograph import View
     from fcr_train.simulate.shape import Surfaces
 
 SEED = 3
@@ -388,6 +396,12 @@ def phantom(_: np.ndarray) -> np.ndarray:
     return np.where(sphere(80) & ~sphere(74), 1200, hu)
 
 
+def hollow_phantom(_: np.ndarray) -> np.ndarray:
+    """The same with a hole of air: no face on it."""
+    hu = phantom(_)
+    return np.where(np.roll(sphere(14), 8, 2), -1000, hu)
+
+
 def leg(_: np.ndarray) -> np.ndarray:
     axis = 3.0 * (np.arange(90) - 44.5)
     radius = np.hypot(axis[:, None], axis[None])[:, None, :]
@@ -426,3 +440,180 @@ def test_a_missing_vault_is_a_warning(
 
     assert "top of the head is missing" in caplog.text
     assert "procedural vault" in caplog.text
+
+
+# Films
+
+
+def in_air(shape: tuple[int, int, int], step: float, hu: np.ndarray) -> UprightHead:
+    """A head of any content, its middle in the middle of the film."""
+    half = step * (np.array(shape) - 1) / 2
+    grid = Grid(np.array(CENTRE) - half, step, shape)
+    return UprightHead(grid, hu.astype(np.float32), hu > -500, step / 2)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_parallel_beam_through_water_and_bone_is_as_the_formula_says(view: View) -> None:
+    axis = np.arange(-60.0, 61.0)
+    radius = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
+    water = np.clip(50.5 - radius, 0, 1) * 1000 - 1000
+    bone = np.abs(axis) <= 4.5
+    plate = np.where(bone[:, None, None] | bone, 1306.0, water) * (radius < 40)
+    plate = np.where(radius < 40, plate, water)
+
+    ball = film_of_head(in_air((121,) * 3, 1.0, water), film_projection(view, 256, "parallel"))
+    plated = film_of_head(in_air((121,) * 3, 1.0, plate), film_projection(view, 256, "parallel"))
+
+    across, up = film_projection(view, 256, "parallel").offsets()
+    square = across[None] ** 2 + up[:, None] ** 2
+    chord = 2 * np.sqrt(np.maximum(50**2 - square, 0))
+    expected = SOFT * 1000 / 1050 * chord
+    inside = square < 45**2
+    np.testing.assert_allclose(ball.soft[inside], expected[inside], rtol=0.005)
+    assert ball.bone.max() == 0
+    # Nine voxels of 1 mm of cortical bone, across the beam.
+    assert plated.bone[128, 128 + 20] == pytest.approx(9 * 0.060, rel=0.005)
+    assert plated.soft.max() > ball.soft.max()
+
+
+def test_a_parallel_beam_magnifies_nothing_and_a_divergent_one_does() -> None:
+    hu = np.full((121, 121, 121), -1000.0)
+    hu[100, 60, 20] = 2000
+    head = in_air((121,) * 3, 1.0, hu)
+    columns = np.arange(512)
+
+    places = {}
+    for beam in ("parallel", "divergent"):
+        seen = film_of_head(head, film_projection("frontal", 512, beam)).bone
+        places[beam] = ((seen.sum(0) * columns).sum() / seen.sum() - 255.5) * 281.6 / 512
+
+    assert places["parallel"] == pytest.approx(40, abs=0.06)
+    assert places["divergent"] == pytest.approx(40 * 1600 / 1560, abs=0.06)
+
+
+@pytest.fixture(scope="module")
+def scanned(scan: Scan, simulator: Simulator) -> ScannedHead:
+    return ScannedHead(scan, simulator.anatomy)
+
+
+@pytest.fixture(scope="module")
+def as_simulated(scanned: ScannedHead) -> UprightHead:
+    """The head exactly where the simulator put it, not where it is found to be upright."""
+    placement = Placement(np.eye(3), 1.0, -SCAN_ORIGIN)
+    return upright_head(scanned.scan, scanned.registration.body, placement)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_films_of_a_scan_are_those_of_the_person_scanned(
+    as_simulated: UprightHead, simulator: Simulator, surfaces: Surfaces, view: View
+) -> None:
+    person, _ = simulator.person(SEED, NUMBER)
+    truth = simulator.films(person, surfaces, {view: STRAIGHT}, 128)[view]
+
+    film = film_of_head(as_simulated, film_projection(view, 128, "divergent"))
+
+    np.testing.assert_allclose(film.full, film.soft + film.bone, rtol=1e-6)
+    assert film.soft.min() >= 0
+    # Of the face and brain case: the bones of the simulated neck reach below the scan.
+    upper = slice(0, 80)
+    bone = truth.bone / person.bone_density
+    for seen, true in ((film.bone, bone), (film.full, truth.soft + bone)):
+        assert np.corrcoef(seen[upper].ravel(), true[upper].ravel())[0, 1] > 0.98
+    assert film.bone[upper].sum() == pytest.approx(bone[upper].sum(), rel=0.05)
+
+
+def test_pictures_repeat_and_are_films_and_faces_of_both_views(scanned: ScannedHead) -> None:
+    pictures = list(scanned.pictures(64))
+    again = list(scanned.pictures(64, views=("lateral",)))
+
+    names = [picture.name for picture in pictures]
+    assert names == [f"{v}_{k}.png" for v in VIEWS for k in ("xray", "bone", "face")]
+    for one, other in zip(pictures[3:], again, strict=True):
+        np.testing.assert_array_equal(one.pixels, other.pixels)
+        assert one.pixels.std() > 20
+    assert "real person" in MARK["CT"]
+
+
+# Skin and registration
+
+
+def true_skin(scanned: ScannedHead, surfaces: Surfaces) -> np.ndarray:
+    """The simulated skin where the scan has it, in the upright frame."""
+    return scanned.registration.placement.from_scan(surfaces.skin - SCAN_ORIGIN)
+
+
+def test_skin_of_a_scan_is_within_a_voxel_of_the_truth(
+    scanned: ScannedHead, simulator: Simulator, surfaces: Surfaces
+) -> None:
+    surface = face_surface(scanned.upright)
+
+    truth = true_skin(scanned, surfaces)[simulator.anatomy.control]
+    near = cKDTree(surface.points).query(truth)[1]
+    distance = np.abs(((truth - surface.points[near]) * surface.normals[near]).sum(1))
+    shown = simulator.anatomy.reference[simulator.anatomy.control, 1] > -115
+    # Nostrils, the slit of the mouth and the folds behind the ears are closed.
+    assert np.median(distance[shown]) < 0.3 * STEP_MM
+    assert np.percentile(distance[shown], 90) < STEP_MM
+
+
+def test_surface_normals_point_outwards(scanned: ScannedHead) -> None:
+    surface = face_surface(scanned.upright)
+
+    outward = ((surface.points - surface.points.mean(0)) * surface.normals).sum(1)
+
+    assert (outward > 0).mean() > 0.9
+    corners = surface.points[surface.triangles]
+    turned = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    assert abs((turned * surface.normals[surface.triangles[:, 0]]).sum(1).mean()) > 0
+
+
+def test_registration_finds_each_part_of_another_head(
+    scanned: ScannedHead, simulator: Simulator, surfaces: Surfaces
+) -> None:
+    registration = scanned.registration
+
+    truth = true_skin(scanned, surfaces)[simulator.anatomy.control]
+    error = np.linalg.norm(registration.head - truth, axis=1)
+    assert registration.residual_mm < 1
+    # Elsewhere the skin has no features: it lies on that of the scan, but may slide along it.
+    assert np.median(error[simulator.anatomy.head.masks["face"][simulator.anatomy.control]]) < 4
+    assert {"nose tip", "chin", "left eye socket", "right ear"} <= set(registration.landmarks)
+    assert registration.missing_top_mm == 0
+
+
+def test_a_turned_head_is_found(scan: Scan, scanned: ScannedHead, simulator: Simulator) -> None:
+    turned = ndimage.rotate(scan.hu, 15, (1, 2), reshape=False, order=1, cval=-1000)
+    body = find_body(Scan(turned, scan.spacing_mm, "turned"))
+
+    placement, _ = place_head(body, simulator.anatomy, "turned")
+
+    turn = scanned.registration.placement.rotation.T @ placement.rotation
+    assert np.degrees(np.arccos((np.trace(turn) - 1) / 2)) == pytest.approx(15, abs=1)
+
+
+def test_a_hollow_phantom_has_no_face(simulator: Simulator) -> None:
+    scan = Scan(hollow_phantom(np.empty(0)).astype(np.float32), (3.0,) * 3, "phantom")
+
+    with pytest.raises(DataError, match="phantom shows no face"):
+        ScannedHead(scan, simulator.anatomy)
+
+
+def test_a_scan_that_ends_above_the_chin_is_refused(scan: Scan, simulator: Simulator) -> None:
+    cut = Scan(scan.hu[:, 37:], scan.spacing_mm, "cut")
+
+    with pytest.raises(DataError, match=r"it ends about \d+ mm above the lower edge"):
+        ScannedHead(cut, simulator.anatomy)
+
+
+def test_a_real_head_without_vault_becomes_films_and_a_face(
+    headsq_ct: Path, simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    scan = read_scan(headsq_ct)
+    head = ScannedHead(scan, simulator.anatomy)
+
+    assert "the top of the head is missing" in caplog.text
+    assert head.registration.residual_mm < 2
+    assert head.registration.missing_top_mm > 50
+    pictures = list(head.pictures(128))
+    assert len(pictures) == 6
+    assert all(picture.pixels.std() > 20 for picture in pictures)
