@@ -1,4 +1,4 @@
-"""Head CTs: what is read, what is refused, and that films and faces are true."""
+"""Head CTs: what is read, what is refused, and that films, faces and templates are true."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 from fcr_edge.errors import DataError
 from fcr_train.simulate.ct import MARK, ScannedHead, read_scan
 from fcr_train.simulate.ct import scan as scan_module
+from fcr_train.simulate.ct import template as template_module
 from fcr_train.simulate.ct.body import find_body
 from fcr_train.simulate.ct.films import film_of_head, film_projection
 from fcr_train.simulate.ct.head import UprightHead, upright_head
@@ -20,18 +21,20 @@ from fcr_train.simulate.ct.reading import read_files
 from fcr_train.simulate.ct.scan import Scan, orient
 from fcr_train.simulate.ct.sidecar import natural_key
 from fcr_train.simulate.ct.skin import face_surface
+from fcr_train.simulate.ct.template import without_metal
 from fcr_train.simulate.person import Simulator, shared_simulator
 from fcr_train.simulate.radiograph import CENTRE, SOFT, VIEWS
 from fcr_train.simulate.raster import fill_inside
 from fcr_train.simulate.skull import ORIGIN, SHAPE, STEP_MM
-from fcr_train.simulate.warp import STRAIGHT, Grid
+from fcr_train.simulate.warp import STRAIGHT, Calibration, Grid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from fcr_train.simulate.radiograph import View
     from fcr_train.simulate.shape import Surfaces
+    from fcr_train.simulate.skull import Template
 
 SEED = 3
 NUMBER = 2
@@ -49,6 +52,14 @@ nibabel = pytest.importorskip("nibabel")
 @pytest.fixture(scope="module")
 def simulator() -> Simulator:
     return shared_simulator()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_procedural_skull(simulator: Simulator) -> Iterator[None]:
+    """Building the procedural skull again for each template would take most of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(template_module, "build_skull", lambda _: simulator.template)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -534,7 +545,12 @@ def test_pictures_repeat_and_are_films_and_faces_of_both_views(scanned: ScannedH
     assert "real person" in MARK["CT"]
 
 
-# Skin and registration
+# Skin, registration and template
+
+
+@pytest.fixture(scope="module")
+def template(scanned: ScannedHead) -> Template:
+    return scanned.template()
 
 
 def true_skin(scanned: ScannedHead, surfaces: Surfaces) -> np.ndarray:
@@ -605,7 +621,58 @@ def test_a_scan_that_ends_above_the_chin_is_refused(scan: Scan, simulator: Simul
         ScannedHead(cut, simulator.anatomy)
 
 
-def test_a_real_head_without_vault_becomes_films_and_a_face(
+def test_calibration_brings_a_scan_template_to_the_mean_depths(
+    template: Template, simulator: Simulator
+) -> None:
+    anatomy = simulator.anatomy
+
+    raw, calibrated = (Calibration(anatomy, template, rounds=n) for n in (0, 6))
+    before, after = (
+        np.abs(c.template_depths(template) - anatomy.table.mean) for c in (raw, calibrated)
+    )
+    testable = ~np.isin(anatomy.table.names, ("rhinion", "alare curvature"))
+    assert np.isfinite(after[testable]).mean() > 0.9
+    assert np.median(after[testable]) < 0.5 * np.median(before[testable])
+    assert template.bone.shape == simulator.template.bone.shape
+    assert template.bone.dtype == np.float32
+    assert 0 <= template.bone.min() <= template.bone.max() < 0.17
+    assert 0 <= template.air.min() <= template.air.max() <= 1
+
+
+def test_metal_at_the_teeth_gives_way_to_procedural_teeth(
+    simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    x, y, z = (start + STEP_MM * np.arange(n) for start, n in zip(ORIGIN, SHAPE, strict=True))
+    bone = np.full(SHAPE, 0.01, np.float32)
+    hu = np.full(SHAPE, 40.0, np.float32)
+    filling = np.ix_(np.abs(x + 22) < 4, np.abs(y + 70) < 3, np.abs(z - 8) < 4)
+
+    clean = without_metal(bone.copy(), hu, simulator.template)
+    hu[filling], bone[filling] = 8000, 0.16
+    repaired = without_metal(bone, hu, simulator.template)
+
+    assert np.ptp(clean) == 0
+    assert "mm3 of metal at the teeth" in caplog.text
+    bite, front, above = (y > -76) & (y < -65), z > -20, y > -20
+    np.testing.assert_allclose(
+        repaired[:, bite][:, :, front], simulator.template.bone[:, bite][:, :, front], atol=0.01
+    )
+    np.testing.assert_allclose(repaired[:, above], clean[:, above])
+
+
+def test_a_cut_vault_is_completed(scan: Scan, template: Template, simulator: Simulator) -> None:
+    cut = Scan(scan.hu[:, :114], scan.spacing_mm, "cut")
+
+    other = ScannedHead(cut, simulator.anatomy)
+
+    completed = other.template()
+    top = ORIGIN[1] + STEP_MM * np.arange(SHAPE[1]) > 80
+    assert other.registration.missing_top_mm > 20
+    np.testing.assert_allclose(completed.bone[:, top], simulator.template.bone[:, top], atol=1e-6)
+    assert completed.bone[:, top].sum() == pytest.approx(template.bone[:, top].sum(), rel=0.25)
+
+
+def test_a_real_head_without_vault_becomes_films_a_face_and_a_template(
     headsq_ct: Path, simulator: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
     scan = read_scan(headsq_ct)
@@ -617,3 +684,7 @@ def test_a_real_head_without_vault_becomes_films_and_a_face(
     pictures = list(head.pictures(128))
     assert len(pictures) == 6
     assert all(picture.pixels.std() > 20 for picture in pictures)
+    template = head.template()
+    calibration = Calibration(simulator.anatomy, template)
+    depths = calibration.template_depths(template)
+    assert np.isfinite(depths).mean() > 0.8

@@ -1,4 +1,4 @@
-"""Head CTs: a scan becomes films and a face of the person scanned."""
+"""Head CTs: a scan becomes films and a face of the scanned person, and a skull template."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from fcr_train.simulate.ct.reading import read_scan
 from fcr_train.simulate.ct.registration import Registration, register
 from fcr_train.simulate.ct.scan import Scan
 from fcr_train.simulate.ct.skin import face_surface, openness, render_face
+from fcr_train.simulate.ct.template import scan_template
 from fcr_train.simulate.person import Picture
 from fcr_train.simulate.radiograph import BONE, FILM, VIEWS, View, expose
 
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from fcr_train.simulate.shape import Anatomy
+    from fcr_train.simulate.skull import Template
 
-__all__ = ["MARK", "ScannedHead", "read_scan", "scan_pictures"]
+__all__ = ["MARK", "ScannedHead", "ct_template", "read_scan", "scan_pictures"]
 
 MARK = {"CT": "made from the CT scan of a real person"}
 """Text that belongs into every picture file made here."""
@@ -53,6 +55,10 @@ class ScannedHead:
             yield Picture(view, "bone", 0, expose(film.bone, BONE, rng))
             yield Picture(view, "face", 0, render_face(surface, light, view, size))
 
+    def template(self) -> Template:
+        """Make a skull template, to be calibrated and warped like the procedural one."""
+        return scan_template(self.scan, self.upright, self.registration, self.anatomy)
+
 
 def scan_pictures(
     scan: Scan,
@@ -63,3 +69,8 @@ def scan_pictures(
 ) -> Iterator[Picture]:
     """Make the films and faces of a scan's person; see `ScannedHead.pictures`."""
     return ScannedHead(scan, anatomy).pictures(size, views, beam)
+
+
+def ct_template(scan: Scan, anatomy: Anatomy) -> Template:
+    """Make a skull template of a scan; see `ScannedHead.template`."""
+    return ScannedHead(scan, anatomy).template()
