@@ -453,6 +453,18 @@ def test_a_missing_vault_is_a_warning(
     assert "procedural vault" in caplog.text
 
 
+def test_table_headrest_and_tube_are_no_part_of_the_body(coarse: Scan) -> None:
+    body = find_body(coarse)
+    hu = coarse.hu.copy()
+    hu[6:-6, :, 1:3] = 150
+    hu[34:37, 10:30, -3:] = 300
+
+    furnished = find_body(Scan(hu, coarse.spacing_mm, "furnished"))
+
+    assert (furnished.hu > -500).sum() > 1.05 * (body.hu > -500).sum()
+    assert (furnished.tissue ^ body.tissue).sum() < 0.002 * body.tissue.sum()
+
+
 # Films
 
 

@@ -24,8 +24,8 @@ STEP_MM = 2.0
 TISSUE_HU = -500.0
 """Above it a voxel is more tissue than air."""
 SKIN_HU = -400.0
-FACE_MM = 60.0
-"""In this depth from the front breathing tubes and tape lie close to lips and nose."""
+MIDDLE_MM = 55.0
+"""To this distance from the middle tubes, tape and table lie close to the head; beyond are ears."""
 CROSS, BALL = (ndimage.generate_binary_structure(3, rank) for rank in (1, 2))
 """Balls of 2 mm and 3 mm. One after the other they reach 4 mm, nearly as far to all sides."""
 INNER_MM = 3.0
@@ -89,15 +89,14 @@ def shrink(mask: Mask) -> Mask:
 
 
 def regrown(core: Mask) -> Mask:
-    """Give ears, lids, lips and the tip of the nose back to the opened body.
-
-    It grows by 8 mm, in front by 4.
-    """
+    """Give lids, lips and the tip of the nose back to the opened body: 4 mm; to ears 12 mm."""
     near = grow(core)
-    wide = grow(near)
+    wide = grow(grow(near))
     if core.any():
-        front = int(np.flatnonzero(core.any((0, 1))).max() - FACE_MM / STEP_MM)
-        wide[:, :, max(front, 0) :] = near[:, :, max(front, 0) :]
+        middle = int(np.median(np.nonzero(core)[0]))
+        reach = round(MIDDLE_MM / STEP_MM)
+        part = slice(max(middle - reach, 0), middle + reach + 1)
+        wide[part] = near[part]
     return wide
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FINE_MM = (1.0, 1.5)
 """Limits of the grid's step; between them it is that of the scan's finest axis."""
+BLUR = 0.35
+"""Share of a voxel."""
 REACH_MM = ((-120.0, 120.0), (-170.0, 150.0), (-215.0, 85.0))
 """What of the upright head is kept along x, y and z: more than a picture shows."""
 
@@ -36,7 +38,7 @@ class UprightHead:
     filled: Mask
     """The body with the air inside."""
     blur_mm: float
-    """Coarseness of the scan: no feature is sharper."""
+    """Blur that hides the steps of the scan's coarsest voxels."""
 
 
 def upright_head(scan: Scan, body: Body, placement: Placement) -> UprightHead:
@@ -52,7 +54,7 @@ def upright_head(scan: Scan, body: Body, placement: Placement) -> UprightHead:
     near = resample(body.near.astype(np.float32), STEP_MM, grid, placement, 0.0)
     hu[near < 0.5] = -1000.0
     filled = resample(body.filled.astype(np.float32), STEP_MM, grid, placement, 0.0) > 0.5
-    return UprightHead(grid, hu, filled, max(scan.spacing_mm) / 2)
+    return UprightHead(grid, hu, filled, BLUR * max(scan.spacing_mm))
 
 
 def resample(

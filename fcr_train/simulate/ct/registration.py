@@ -12,6 +12,7 @@ from scipy.interpolate import RBFInterpolator
 
 from fcr_edge.errors import DataError
 from fcr_train.simulate.ct.body import STEP_MM, find_body
+from fcr_train.simulate.ct.checks import missing_parts
 from fcr_train.simulate.ct.placement import NECK_Y, Placement, place_head
 from fcr_train.simulate.raster import nearest
 from fcr_train.simulate.shape import vertex_normals
@@ -115,17 +116,18 @@ def register(scan: Scan, anatomy: Anatomy) -> Registration:
             f"{scan.name} does not fit a head, {residual:.1f} mm are left on average: check its "
             "spacing and orientation"
         )
-    top = placement.to_scan(laid)[:, 1].max() - scan.size_mm[1]
+    above = float(placement.to_scan(laid)[:, 1].max() - scan.size_mm[1])
+    top = max(1.0, above) if missing_parts(body) else 0.0
     found = tuple(pairs)
     logger.info(
-        "%s: registered with %.2f mm left on average, %d landmarks, %.0f mm of the vault missing",
+        "%s: registered, %.2f mm left on average, %d landmarks, some %.0f mm of vault missing",
         scan.name,
         residual,
         len(found),
-        max(0.0, top),
+        top,
     )
     reference = anatomy.reference[anatomy.control]
-    return Registration(body, placement, reference, laid, residual, found, max(0.0, float(top)))
+    return Registration(body, placement, reference, laid, residual, found, top)
 
 
 def check_chin(placement: Placement, scan: Scan) -> None:
