@@ -10,7 +10,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--real-data",
         type=Path,
         default=None,
-        help="folder with cephalograms/ and orl_faces/; tests that use them skip without it",
+        help="folder with cephalograms/, orl_faces/, headsq_ct/; without it their tests skip",
     )
 
 
@@ -31,3 +31,26 @@ def cephalograms(request: pytest.FixtureRequest) -> Path:
 def orl_faces(request: pytest.FixtureRequest) -> Path:
     """Real portraits of 40 people, s1/1.pgm to s40/10.pgm."""
     return _real_set(request, "orl_faces")
+
+
+@pytest.fixture
+def headsq_ct(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Sidecar of a real head CT without the vault, slices quarter.1 to quarter.93.
+
+    Its values are about HU + 1024; which side is the left one is not documented.
+    """
+    folder = _real_set(request, "headsq_ct")
+    sidecar = tmp_path / "headsq.toml"
+    sidecar.write_text(
+        f"""
+        folder = "{folder.resolve().as_posix()}"
+        files = "quarter.*"
+        type = "uint16"
+        byte_order = "little"
+        shape = [93, 64, 64]
+        spacing_mm = [1.5, 3.2, 3.2]
+        axes = ["top to bottom", "front to back", "right to left"]
+        intercept = -1024
+        """
+    )
+    return sidecar

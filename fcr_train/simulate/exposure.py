@@ -64,6 +64,23 @@ class Exposure:
     """Column and row of the letter, as shares of the side inside the collimation [0-1]."""
 
 
+STANDARD = Exposure(
+    scatter=0.4,
+    photons=2e5,
+    blur_mm=0.4,
+    toe=0.14,
+    gamma=0.62,
+    fine=0.9,
+    coarse=1.0,
+    white=98.7,
+    print_gamma=1.4,
+    collimation=(0.0, 0.0, 0.0, 0.0),
+    marker="",
+    marker_place=(0.0, 0.0),
+)
+"""The middle of what `draw_exposure` draws, without borders and letter."""
+
+
 def draw_exposure(rng: np.random.Generator) -> Exposure:
     """Draw how a film is made; every range is an assumption."""
     narrow = rng.random() < 0.45

@@ -21,6 +21,8 @@ VIEWS: tuple[View, ...] = ("frontal", "lateral")
 
 SOURCE_MM = 1600.0
 """From the X-ray source to the plane of the centre."""
+PARALLEL_MM = 1e7
+"""A source as far as this gives a parallel beam: rays spread by less than 1e-5 over a head."""
 CENTRE = (0.0, -10.0, -62.0)
 """Point of the head in the middle of the film [mm]."""
 FIELD_MM = 281.6
@@ -31,7 +33,7 @@ SOFT = 0.0264
 
 @dataclass(frozen=True)
 class Projection:
-    """Geometry of a film of `size` pixels: a source 1.6 m away, a flat film.
+    """Geometry of a film of `size` pixels: a source (by default 1.6 m away), a flat film.
 
     Frontal is postero-anterior: the source stands behind the head. Lateral: the source stands on
     the subject's right. The face looks at the viewer, or towards image right.
@@ -41,6 +43,7 @@ class Projection:
     size: int
     scale: float = 1.0
     shift_mm: tuple[float, float] = (0.0, 0.0)
+    source_mm: float = SOURCE_MM
 
     @classmethod
     def posed(cls, view: View, size: int, pose: Pose) -> Projection:
@@ -71,7 +74,7 @@ class Projection:
 
     def magnification(self, depth: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
         """Give how far from the axis a ray is at a depth, relative to the plane of the centre."""
-        return np.asarray((SOURCE_MM + depth - CENTRE[self.depth_axis]) / SOURCE_MM)
+        return np.asarray(1 + (depth - CENTRE[self.depth_axis]) / self.source_mm)
 
     def to_pixels(self, points: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n 2"]:
         """Project points of the head to (column, row)."""
@@ -90,7 +93,7 @@ class Projection:
     def slant(self) -> Picture:
         """Give how much longer than the depth a ray's path is, 1 in the middle."""
         across, up = self.offsets()
-        return np.asarray(np.sqrt(1 + (across[None] ** 2 + up[:, None] ** 2) / SOURCE_MM**2))
+        return np.asarray(np.sqrt(1 + (across[None] ** 2 + up[:, None] ** 2) / self.source_mm**2))
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def surface_path(
     pixels = projection.to_pixels(points)
     hits = cover(pixels, triangles, (size, size))
     # Along a ray the inverse distance from the source is what is linear on the film.
-    distance = SOURCE_MM * projection.magnification(points[:, projection.depth_axis])
+    distance = projection.source_mm * projection.magnification(points[:, projection.depth_axis])
     corners = 1 / distance[triangles[hits.triangle]]
     depth = 1 / (corners * hits.corners).sum(1)
     a, b, c = (pixels[triangles[:, k]] for k in range(3))
