@@ -53,12 +53,19 @@ class Fingerprint:
 
 
 def fingerprint(picture: imaging.RawPicture) -> Fingerprint:
-    """Take the fingerprint of a picture in grey, of 8 or 16 bits."""
-    shift = 8 * (picture.dtype.itemsize - 1)
-    grey = imaging.to_grey((picture >> shift).astype(np.uint8))
+    """Take the fingerprint of a picture, in grey."""
+    grey = imaging.to_grey(to_8_bits(picture))
     signs = np.asarray(imagehash.phash(Image.fromarray(grey)).hash).ravel()
     coarse, fine = (imaging.resize(grey, (side, side)).astype(np.float32) for side in SIDES)
     return Fingerprint(int.from_bytes(np.packbits(signs).tobytes(), "big"), coarse, fine)
+
+
+def to_8_bits(picture: imaging.RawPicture) -> imaging.Picture:
+    """Bring 16 bits to 8 by the brightest pixel: a scanner may use only 12 of them."""
+    if picture.dtype == np.uint8:
+        return picture
+    scaled: imaging.Picture = (picture / max(1, int(picture.max())) * 255).astype(np.uint8)
+    return scaled
 
 
 def find_copies(
@@ -71,8 +78,8 @@ def find_copies(
     A copy may be compressed, resized, brightened or cropped by a few percent. The perceptual hash
     alone cannot tell it: people photographed alike share most of the low frequencies it keeps. A
     hash within 12 of 64 bits therefore only nominates a pair. The two pictures are then laid over
-    each other (shift and stretch), and both their grey levels and their
-    fine detail have to correlate by 0.98: detail is what two people do not share.
+    each other (shift and stretch), and both their grey levels and their fine detail have to
+    correlate by 0.98: detail is what two people do not share.
     """
     pairs = _screen(prints, groups)
     confirmed = []

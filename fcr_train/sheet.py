@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fcr_edge import imaging
 from fcr_edge.errors import ConfigError, DataError, FcrError
+from fcr_train.copies import to_8_bits
 from fcr_train.data import Kind
 
 if TYPE_CHECKING:
@@ -134,14 +135,12 @@ def _paste(sheet: Image.Image, corner: tuple[int, int], picture: Picture | None)
 
 def _read(picture: Picture) -> UInt8[np.ndarray, "h w 3"]:
     try:
-        pixels = imaging.read_picture(picture.path)
+        pixels = to_8_bits(imaging.read_picture(picture.path))
     except FcrError as err:
         raise DataError(f"{picture.path} cannot be shown: {err}") from err
-    shift = 8 * (pixels.dtype.itemsize - 1)
-    bytes_ = (pixels >> shift).astype(np.uint8)
-    share = CELL / max(bytes_.shape[:2])
-    height, width = (max(1, round(side * share)) for side in bytes_.shape[:2])
-    return imaging.to_rgb(imaging.resize(bytes_, (height, width)))
+    share = CELL / max(pixels.shape[:2])
+    height, width = (max(1, round(side * share)) for side in pixels.shape[:2])
+    return imaging.to_rgb(imaging.resize(pixels, (height, width)))
 
 
 def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:

@@ -508,6 +508,14 @@ def test_films_keep_sixteen_bits(folder: Path, draw: Draw, tmp_path: Path) -> No
         assert imaging.read_picture(stored / f"frontal_xray_{name}.png").dtype == np.uint16
 
 
+def test_a_film_of_twelve_bits_is_known_again(draw: Draw) -> None:
+    film = draw("1", "frontal", "xray")
+
+    prints = [fingerprint(film), fingerprint(film.astype(np.uint16) * 16)]
+
+    assert find_copies(prints, "ab") == [(0, 1)]
+
+
 def test_dicom_films_lose_the_patient(folder: Path, draw: Draw, tmp_path: Path) -> None:
     pydicom = pytest.importorskip("pydicom")
     (folder / "01_frontal_xray.png").unlink()
