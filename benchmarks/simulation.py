@@ -81,10 +81,10 @@ def make_alone(people: int, changes: dict[str, Any]) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
         start = time.process_time()
-        make_person(out, plan, 1)
+        make_person(out, plan, None, 1)
         ready = time.process_time()
         for number in range(2, people + 2):
-            make_person(out, plan, number)
+            make_person(out, plan, None, number)
         each = (time.process_time() - ready) / people
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     return {"seconds": each, "set_up": ready - start - each, "peak_mb": peak}

@@ -9,7 +9,7 @@ import sys
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 
@@ -109,6 +109,7 @@ def simulate(
     size: Annotated[int, typer.Option(help="Side of the pictures: 64, 128, 256 or 512.")] = 256,
     bits: Annotated[int, typer.Option(help="Grey levels of films: 8 or 16 bits.")] = 8,
     first: Annotated[int, typer.Option(min=1, help="Number of the first person.")] = 1,
+    beam: Annotated[str, typer.Option(help="divergent, from 1.6 m, or parallel.")] = "divergent",
     depths: Annotated[
         Path | None, typer.Option(help="Table of tissue depths instead of the packaged one.")
     ] = None,
@@ -139,6 +140,7 @@ def simulate(
         portraits=portraits,
         size=size,
         bits=bits,
+        beam=cast("Any", beam),
         depths=depths,
         ct=ct,
     )

@@ -72,7 +72,7 @@ class Dataset:
     pictures: tuple[Picture, ...]
     """The pictures that may be used for anything: originals, and in a training part all."""
     generator: str
-    """What made it, such as "fcr-simulate": how simulated people are known from real ones."""
+    """What made it, such as "fcr-simulate" or "fcr-prepare"."""
     sha256: str
     """Of images.csv, which holds the hash of every picture: it names the whole dataset."""
     augmented: tuple[Picture, ...] = ()
@@ -82,6 +82,11 @@ class Dataset:
     def names(self) -> list[str]:
         """Give the names of the people, in the table's order."""
         return [person.name for person in self.people]
+
+    @property
+    def is_simulated(self) -> bool:
+        """Tell whether the people do not exist."""
+        return self.generator == "fcr-simulate"
 
     @property
     def film_kind(self) -> Kind:

@@ -32,8 +32,7 @@ HEADER = 44
 FOOTER = 28
 MARGIN = 14
 BACKGROUND, EMPTY, TEXT, QUIET = (30, 33, 37), (38, 42, 47), (228, 230, 232), (150, 156, 163)
-NOTICE = {"fcr-simulate": "simulated people, not real ones"}
-"""What a sheet has to say of the people, by what made the dataset."""
+NOTICE = "simulated people, not real ones"
 
 
 def write_sheet(
@@ -64,7 +63,7 @@ def write_sheet(
     if not columns:
         there = sorted({f"{row.view} {row.kind}" for row in dataset.pictures})
         raise DataError(f"there is no picture of these kinds and views: choose of {there}")
-    notice = NOTICE.get(dataset.generator)
+    notice = NOTICE if dataset.is_simulated else None
     lefts = _place_columns([view for view, _ in columns])
     height = _top(len(shown)) - GAP + MARGIN + (FOOTER if notice else 0)
     sheet = Image.new("RGB", (lefts[-1] + CELL + MARGIN, height), BACKGROUND)

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fcr_edge.errors import ConfigError, DataError, ImageError
-from fcr_edge.imaging import encode_png
+from fcr_edge.imaging import encode_png, write_png
+from fcr_train.simulate.ct import MARK as CT_MARK
+from fcr_train.simulate.ct import ScannedHead, read_scan
 from fcr_train.simulate.depths import DEPTH_FILE, read_depths
 from fcr_train.simulate.exposure import BONE_FULL
 from fcr_train.simulate.head import HEAD_SHA256
@@ -25,12 +27,15 @@ from fcr_train.simulate.person import (
     shared_simulator,
 )
 from fcr_train.simulate.pictures import TABLES, make_pictures
+from fcr_train.simulate.skull import write_template
+from fcr_train.simulate.traits import SkullTraits
 from fcr_train.simulate.workers import run_in_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from fcr_train.simulate.ct import Scan
     from fcr_train.simulate.pictures import Picture
     from fcr_train.simulate.plan import Plan
 
@@ -54,20 +59,23 @@ def make_dataset(
     """Make the dataset, or what is missing of it; see `fcr_train.simulate.simulate`."""
     if workers is not None and workers < 1:
         raise ConfigError(f"workers is {workers}: give 1 or more")
-    claim_folder(out, plan)
+    scan = read_scan(plan.ct) if plan.ct else None
+    claim_folder(out, describe(plan, scan))
+    template = add_scan(out, plan, scan) if scan else None
     missing = [n for n in plan.numbers() if read_record(out, n, plan) is None]
     done = plan.people - len(missing)
     logger.info("%d of %d people are there already", done, plan.people)
     if progress is not None:
         progress(done, plan.people)
-    task = partial(make_person, out, plan)
+    task = partial(make_person, out, plan, template)
     for finished in run_in_workers(task, missing, workers or os.cpu_count() or 1):
         if progress is not None:
             progress(done + finished, plan.people)
-    write_tables(out, plan)
+    if plan.people:
+        write_tables(out, plan)
 
 
-def describe(plan: Plan) -> dict[str, Any]:
+def describe(plan: Plan, scan: Scan | None) -> dict[str, Any]:
     """Describe a dataset as dataset.json does: everything that decides its bytes."""
     depths = plan.depths or DEPTH_FILE
     return {
@@ -83,6 +91,9 @@ def describe(plan: Plan) -> dict[str, Any]:
         "parameters": {
             "first": plan.first,
             "bits": plan.bits,
+            "beam": plan.beam,
+            "skulls": "of one CT" if scan else "each person's own",
+            "ct_sha256": scan.sha256 if scan else None,
             "head_sha256": HEAD_SHA256,
             "film_tilt_degrees": FILM_TILT_DEGREES,
             "film_scale": FILM_SCALE,
@@ -104,9 +115,9 @@ def person_name(number: int) -> str:
     return f"p{number:05d}"
 
 
-def claim_folder(out: Path, plan: Plan) -> None:
+def claim_folder(out: Path, contents: dict[str, Any]) -> None:
     """Create the folder and say what it holds; DataError when it holds something else."""
-    description = json.dumps(describe(plan), indent=2) + "\n"
+    description = json.dumps(contents, indent=2) + "\n"
     target = out / "dataset.json"
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -156,11 +167,30 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def make_person(out: Path, plan: Plan, number: int) -> None:
+def add_scan(out: Path, plan: Plan, scan: Scan) -> Path:
+    """Add the pictures of the person scanned, then the skull; give the file of the skull."""
+    target = out / "ct" / "template.npz"
+    if target.exists():
+        return target
+    logger.info("finding the head in the CT and its skull, which takes up to a minute")
+    simulator = shared_simulator(plan.depths)
+    head = ScannedHead(scan, simulator.anatomy)
+    template = head.template(simulator.skull_of(SkullTraits())[0])
+    try:
+        target.parent.mkdir(exist_ok=True)
+        for picture in head.pictures(plan.size, plan.views, plan.beam):
+            write_png(target.with_name(picture.name), picture.pixels, CT_MARK)
+        write_template(target, template)
+    except OSError as err:
+        raise DataError(f"{target} cannot be written ({err}): free the disk, then repeat") from err
+    return target
+
+
+def make_person(out: Path, plan: Plan, template: Path | None, number: int) -> None:
     """Make and write all pictures of a person, then the record that says so."""
     name = person_name(number)
     folder = out / "images" / name
-    made = make_pictures(shared_simulator(plan.depths), plan, number)
+    made = make_pictures(shared_simulator(plan.depths, template), plan, number)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         images = [write_picture(out, name, picture) for picture in made.pictures]

@@ -10,9 +10,16 @@ from fcr_train.simulate.depths import read_depths
 from fcr_train.simulate.head import load_head
 from fcr_train.simulate.population import Person, draw_person, person_stream
 from fcr_train.simulate.portrait import Studio
-from fcr_train.simulate.radiograph import VIEWS, LineIntegrals, Projection, View, line_integrals
+from fcr_train.simulate.radiograph import (
+    VIEWS,
+    Beam,
+    LineIntegrals,
+    Projection,
+    View,
+    line_integrals,
+)
 from fcr_train.simulate.shape import Anatomy, Surfaces
-from fcr_train.simulate.skull import SkullBuilder, Template
+from fcr_train.simulate.skull import SkullBuilder, Template, read_template
 from fcr_train.simulate.traits import SkullTraits, draw_traits
 from fcr_train.simulate.warp import Calibration, Pose, Warp, draw_pose
 
@@ -31,7 +38,8 @@ class Subject:
     """A person with everything that films are made of."""
 
     person: Person
-    traits: SkullTraits
+    traits: SkullTraits | None
+    """None where the skull is not the person's own but that of a CT."""
     surfaces: Surfaces
     template: Template
     calibration: Calibration
@@ -40,9 +48,14 @@ class Subject:
 class Simulator:
     """Makes people; holds what all of them share: head, skull, warp and studio."""
 
-    def __init__(self, depths: Path | None = None) -> None:
-        """Load the head; `depths` replaces the packaged table of tissue depths."""
+    def __init__(self, depths: Path | None = None, template: Path | None = None) -> None:
+        """Load the head.
+
+        `depths` replaces the packaged table of tissue depths; `template` is a skull that everybody
+        gets instead of one of their own, as `skull.write_template` wrote it.
+        """
         self.anatomy = Anatomy(load_head(), read_depths(depths) if depths else None)
+        self._template = template
 
     @cached_property
     def studio(self) -> Studio:
@@ -58,6 +71,13 @@ class Simulator:
     def _builder(self) -> SkullBuilder:
         return SkullBuilder(self.anatomy)
 
+    @cached_property
+    def _given(self) -> tuple[Template, Calibration] | None:
+        if self._template is None:
+            return None
+        template = read_template(self._template)
+        return template, Calibration(self.anatomy, template)
+
     def person(self, seed: int, number: int) -> tuple[Person, Surfaces]:
         """Draw person `number` and build the surfaces."""
         person = draw_person(person_stream(seed, number, "population"))
@@ -66,6 +86,8 @@ class Simulator:
     def subject(self, seed: int, number: int) -> Subject:
         """Draw person `number` and build the skull too."""
         person, surfaces = self.person(seed, number)
+        if self._given is not None:
+            return Subject(person, None, surfaces, *self._given)
         traits = draw_traits(person, person_stream(seed, number, "traits"))
         return Subject(person, traits, surfaces, *self.skull_of(traits))
 
@@ -75,7 +97,11 @@ class Simulator:
         return template, Calibration(self.anatomy, template)
 
     def films(
-        self, subject: Subject, poses: Mapping[View, Pose], size: int
+        self,
+        subject: Subject,
+        poses: Mapping[View, Pose],
+        size: int,
+        beam: Beam = "divergent",
     ) -> dict[View, LineIntegrals]:
         """Project a person's head once in each view asked for, each in a pose of its own."""
         bony = subject.surfaces.bony
@@ -86,7 +112,7 @@ class Simulator:
                 self.warp.skull(subject.template, bony, field, pose),
                 pose.turn(closed),
                 self.anatomy.head.triangles,
-                Projection.posed(view, size, pose),
+                Projection.posed(view, size, pose, beam),
                 subject.person.bone_density,
             )
             for view, pose in poses.items()
@@ -100,6 +126,6 @@ def draw_film_poses(seed: int, number: int) -> dict[View, Pose]:
 
 
 @cache
-def shared_simulator(depths: Path | None = None) -> Simulator:
+def shared_simulator(depths: Path | None = None, template: Path | None = None) -> Simulator:
     """Give this process's simulator, built at the first call."""
-    return Simulator(depths)
+    return Simulator(depths, template)

@@ -78,7 +78,7 @@ def make_pictures(simulator: Simulator, plan: Plan, number: int) -> Made:
     if plan.films:
         subject = simulator.subject(plan.seed, number)
         person, skin = subject.person, subject.surfaces.skin
-        made = Made({**person.row(), **subject.traits.row()})
+        made = Made(person.row() | (subject.traits.row() if subject.traits else {}))
         add_films(made, simulator, subject, plan, number)
     else:
         person, surfaces = simulator.person(plan.seed, number)
@@ -93,12 +93,13 @@ def add_films(made: Made, simulator: Simulator, subject: Subject, plan: Plan, nu
     poses = {v: pose for v, pose in draw_film_poses(plan.seed, number).items() if v in plan.views}
     points = Landmarks.measure(simulator, subject)
     made.tables["depths"] += points.depth_rows()
-    for view, lines in simulator.films(subject, poses, plan.size).items():
+    for view, lines in simulator.films(subject, poses, plan.size, plan.beam).items():
         rng = person_stream(plan.seed, number, "exposure", VIEWS.index(view))
         exposure, handling = draw_exposure(rng), draw_handling(rng)
         made.pictures += film_pictures(view, lines, exposure, handling, plan, rng)
-        made.tables["films"].append(film_row(view, poses[view], exposure, handling, plan.size))
-        made.tables["landmarks"] += points.film_rows(view, poses[view], plan.size)
+        projection = Projection.posed(view, plan.size, poses[view], plan.beam)
+        made.tables["films"].append(film_row(projection, poses[view], exposure, handling))
+        made.tables["landmarks"] += points.film_rows(projection, poses[view])
 
 
 def film_pictures(
@@ -126,14 +127,15 @@ def film_pictures(
 
 
 def film_row(
-    view: View, pose: Pose, exposure: Exposure, handling: Handling, size: int
+    projection: Projection, pose: Pose, exposure: Exposure, handling: Handling
 ) -> dict[str, str]:
     """Say how a film was made: geometry, exposure, and what was done to the kind "field"."""
     yaw, pitch, roll = pose.degrees
-    left, top, right, bottom = (round(share * size) for share in exposure.collimation)
+    left, top, right, bottom = (round(share * projection.size) for share in exposure.collimation)
     return {
-        "view": view,
-        "pitch_mm": f"{Projection.posed(view, size, pose).pitch_mm:.4f}",
+        "view": projection.view,
+        "pitch_mm": f"{projection.pitch_mm:.4f}",
+        "source_mm": f"{projection.source_mm:.0f}",
         "yaw_degrees": f"{yaw:.2f}",
         "pitch_degrees": f"{pitch:.2f}",
         "roll_degrees": f"{roll:.2f}",
@@ -189,13 +191,12 @@ class Landmarks:
             )
         ]
 
-    def film_rows(self, view: View, pose: Pose, size: int) -> Table:
+    def film_rows(self, projection: Projection, pose: Pose) -> Table:
         """Give the rows of landmarks.csv for one film, in pixels from the first one's centre."""
-        projection = Projection.posed(view, size, pose)
         skin, bone = (projection.to_pixels(pose.turn(points)) for points in (self.skin, self.bone))
         return [
             {
-                "view": view,
+                "view": projection.view,
                 "landmark": name,
                 "side": side,
                 **pixel_columns("skin", on_skin),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from fcr_edge.errors import ConfigError
-from fcr_train.simulate.radiograph import VIEWS, View
+from fcr_train.simulate.radiograph import BEAMS, VIEWS, Beam, View
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +41,8 @@ class Plan:
     """Side of the pictures [pixels], one of SIZES."""
     bits: int = 8
     """Of the films' grey levels, 8 or 16; portraits have 8."""
+    beam: Beam = "divergent"
+    """A source 1.6 m away, or so far that nothing is magnified."""
     depths: Path | None = None
     """Table of tissue depths to use instead of the packaged one."""
     ct: Path | None = None
@@ -54,6 +56,7 @@ class Plan:
                 raise ConfigError(f"{name} is {getattr(self, name)}: give {low} or more")
         check_choice("size", self.size, SIZES)
         check_choice("bits", self.bits, (8, 16))
+        check_choice("beam", self.beam, tuple(BEAMS))
         for name, chosen, known in (("kinds", self.kinds, KINDS), ("views", self.views, VIEWS)):
             if not chosen or len(set(chosen)) < len(chosen):
                 raise ConfigError(f"{name} is {','.join(chosen)!r}: name each one once")

@@ -21,8 +21,9 @@ VIEWS: tuple[View, ...] = ("frontal", "lateral")
 
 SOURCE_MM = 1600.0
 """From the X-ray source to the plane of the centre."""
-PARALLEL_MM = 1e7
-"""A source as far as this gives a parallel beam: rays spread by less than 1e-5 over a head."""
+Beam = Literal["divergent", "parallel"]
+BEAMS: dict[Beam, float] = {"divergent": SOURCE_MM, "parallel": 1e7}
+"""Distance of the source [mm]; from the second, rays spread by less than 1e-5 over a head."""
 CENTRE = (0.0, -10.0, -62.0)
 """Point of the head in the middle of the film [mm]."""
 FIELD_MM = 281.6
@@ -46,9 +47,9 @@ class Projection:
     source_mm: float = SOURCE_MM
 
     @classmethod
-    def posed(cls, view: View, size: int, pose: Pose) -> Projection:
+    def posed(cls, view: View, size: int, pose: Pose, beam: Beam = "divergent") -> Projection:
         """Show a head as large and as far off the middle as the pose says."""
-        return cls(view, size, pose.scale, pose.shift_mm)
+        return cls(view, size, pose.scale, pose.shift_mm, BEAMS[beam])
 
     @property
     def depth_axis(self) -> int:

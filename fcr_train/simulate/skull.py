@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from fcr_edge.errors import DataError
 from fcr_train.simulate.bones import (
     add_clinoids,
     mandible,
@@ -46,6 +48,7 @@ from fcr_train.simulate.vault import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from jaxtyping import Bool, Float32, Int32, Int64
 
@@ -99,6 +102,26 @@ class Template:
     def air_blocks(self) -> Blocks:
         """Tell where air is near."""
         return blocks_near(self.air)
+
+
+def write_template(path: Path, template: Template) -> None:
+    """Write a template so that it is there whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        np.savez_compressed(file, bone=template.bone, air=template.air)
+    part.replace(path)
+
+
+def read_template(path: Path) -> Template:
+    """Read a template. Raises DataError for a file that holds none."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            template = Template(bone=arrays["bone"], air=arrays["air"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as err:
+        raise DataError(f"{path} holds no skull: delete it and repeat the command") from err
+    if not template.bone.shape == template.air.shape == SHAPE:
+        raise DataError(f"{path} is a skull on another grid: delete it and repeat the command")
+    return template
 
 
 BLOCK = 2

@@ -241,6 +241,21 @@ def test_the_same_file_as_film_and_face_stops(copy: Path) -> None:
         splits.check_leaks(dataset, split)
 
 
+def test_between_simulated_people_only_equal_files_are_a_leak(copy: Path) -> None:
+    dataset = replace(data.read_dataset(copy), generator="fcr-simulate")
+    split = splits.split_by_person(dataset, 2)
+    first, second = (splits._names(fold)[0] for fold in split.folds)
+    source = copy / "images" / first / "frontal_xray.png"
+    target = copy / "images" / second / "frontal_xray.png"
+
+    imaging.write_png(target, imaging.read_picture(source)[2:-1, 1:-2])
+    splits.check_leaks(dataset, split)
+
+    target.write_bytes(source.read_bytes())
+    with pytest.raises(DataError, match="hold the same picture"):
+        splits.check_leaks(dataset, split)
+
+
 def test_a_copy_within_a_fold_is_no_leak(copy: Path) -> None:
     dataset = data.read_dataset(copy)
     split = splits.split_by_person(dataset, 2)

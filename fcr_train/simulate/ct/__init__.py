@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fcr_train.simulate.ct.films import Beam, film_of_head, film_projection
+from fcr_train.simulate.ct.films import film_of_head, film_projection
 from fcr_train.simulate.ct.head import upright_head
 from fcr_train.simulate.ct.reading import read_scan
 from fcr_train.simulate.ct.registration import Registration, register
@@ -15,7 +15,7 @@ from fcr_train.simulate.ct.skin import face_surface, openness, render_face
 from fcr_train.simulate.ct.template import scan_template
 from fcr_train.simulate.exposure import STANDARD, develop, encode, expose, show_bone, trace_bone
 from fcr_train.simulate.pictures import Picture
-from fcr_train.simulate.radiograph import VIEWS, View
+from fcr_train.simulate.radiograph import VIEWS, Beam, View
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,7 +43,7 @@ class ScannedHead:
     def pictures(
         self, size: int, views: Sequence[View] = VIEWS, beam: Beam = "divergent"
     ) -> Iterator[Picture]:
-        """Make the scanned person's films, as `fcr_train.simulate.Plan` names them, and clay faces.
+        """Make the scanned person's films, of the kinds of a plan, and clay faces.
 
         The head is shown upright. Write them with MARK: they show a real person.
         """

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fcr_train.simulate.radiograph import (
-    PARALLEL_MM,
+    BEAMS,
     SOFT,
-    SOURCE_MM,
+    Beam,
     LineIntegrals,
     Projection,
     View,
@@ -20,10 +20,6 @@ from fcr_train.simulate.warp import Skull
 if TYPE_CHECKING:
     from fcr_train.simulate.ct.head import UprightHead
     from fcr_train.simulate.ct.scan import Volume
-
-Beam = Literal["divergent", "parallel"]
-BEAMS: dict[Beam, float] = {"divergent": SOURCE_MM, "parallel": PARALLEL_MM}
-"""Distance of the source [mm]."""
 
 TISSUE_HU = 50.0
 """Soft tissue as ICRP defines it, which SOFT describes; denser soft tissue counts as this."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,12 @@ class Scan:
     """Between voxels along x, y and z."""
     name: str
     """What was read, for messages."""
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the voxels and their spacing, whatever the scan is called."""
+        content = np.ascontiguousarray(self.hu, "<f4").tobytes()
+        return hashlib.sha256(repr(self.spacing_mm).encode() + content).hexdigest()
 
     @property
     def size_mm(self) -> Float64[np.ndarray, 3]:
