@@ -73,7 +73,7 @@ def weak_face() -> Solid:
     bone.capsule((30, -10, -42), (52, -16, -46), (3, 3), 2)
     bone.capsule((47, 4, -12), (52, 4, -30), (2.6, 2.6), 2, (1, 0.3, 1))
     # Lesser wing.
-    bone.chain([(7, 8, -44, 3), (22, 9, -42, 2.2), (40, 11, -36, 1.6)], 2)
+    bone.chain([(7, 4, -45, 2.4), (22, 6, -43, 1.8), (40, 9, -36, 1.3)], 2)
     bone.chain([(14, -26, -44, 2.6), (16, -54, -42, 1.6)], 2, (1, 1, 0.5))
     bone.chain([(20, -26, -46, 2.4), (25, -52, -47, 1.4)], 2, (1, 1, 0.5))
     bone.ellipsoid((57, -36, -94), (10.5, 19, 14), 4)
@@ -95,9 +95,9 @@ def petrous_pyramid() -> Solid:
 
 def add_clinoids(bone: Solid) -> None:
     """Add the clinoid processes in front of the pituitary fossa and its back wall."""
-    bone.capsule((8, 6, -49), (8.5, 4, -57), (2.4, 1.6), 1.5)
-    bone.capsule((0, -14, -77), (0, -1, -74), (2.0, 1.8), 1)
-    bone.capsule((0, -1, -74), (7, 0, -73), (1.8, 1.8), 1)
+    bone.capsule((8, 3, -49), (8.5, 1.5, -57), (2.2, 1.4), 1.5)
+    bone.capsule((0, -14, -77), (0, -3.5, -74), (2.0, 1.6), 1)
+    bone.capsule((0, -3.5, -74), (7, -2.5, -73), (1.6, 1.6), 1)
 
 
 UPPER_ARCH = (25.4, -21.0, 40.2)
