@@ -26,6 +26,7 @@ ETHMOID = 2
 """Number of the ethmoid among the sinuses."""
 NOSE = ((0.0, -48.0, -50.0), (6.0, 6.0, 32.0))
 """Box of the nasal septum [mm]."""
+VOMER_Z = 10.0
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,9 @@ def put_septum(bone: Volume, air: Volume, shift: float, cortical: float) -> None
     """Put the nasal septum in, thin bone in the middle of the nose."""
     part = Solid(*NOSE).cells
     sheet = solid_septum(part, shift)
-    bone[part] = np.maximum(bone[part], 0.26 * cortical * sheet)
+    # In front of the vomer it is cartilage, too faint to be taken for bone.
+    share = np.where(coordinates(part)[2] < VOMER_Z, 0.26, 0.10)
+    bone[part] = np.maximum(bone[part], cortical * share * sheet)
     air[part] *= 1 - sheet
 
 
