@@ -41,7 +41,7 @@ def strong_face() -> Solid:
     bone.chain([(0, 15, 17, 4.5), (18, 17, 17, 4.2), (32, 20, 16, 3.8)], 3)
     bone.capsule((9, 4, 16), (16, -28, 14), (2.6, 2.6), 2)
     bone.chain([(2.5, 6, 15.8, 3), (2.5, -8, 22.4, 2.4), (2.5, -20, 28, 1.8)], 1.5)
-    bone.capsule((0, -45, 14), (0, -43.5, 22.4), (3.6, 1.9), 1.5, (1, 0.75, 1))
+    bone.capsule((0, -43, 13), (0, -41.5, 21.6), (3.0, 2.0), 1.5, (1, 0.5, 1))
     bone.capsule((49, 8, -5), (47, -16, -4), (4.2, 4.8), 3)
     bone.capsule((46, -18, -5), (38, -32, -7), (5, 3.2), 3)
     bone.ellipsoid((43, -21, -6), (10, 7, 8), 3)
@@ -73,7 +73,7 @@ def weak_face() -> Solid:
     bone.capsule((30, -10, -42), (52, -16, -46), (3, 3), 2)
     bone.capsule((47, 4, -12), (52, 4, -30), (2.6, 2.6), 2, (1, 0.3, 1))
     # Lesser wing.
-    bone.chain([(7, 8, -44, 3), (22, 9, -42, 2.2), (40, 11, -36, 1.6)], 2)
+    bone.chain([(7, 4, -45, 2.4), (22, 6, -43, 1.8), (40, 9, -36, 1.3)], 2)
     bone.chain([(14, -26, -44, 2.6), (16, -54, -42, 1.6)], 2, (1, 1, 0.5))
     bone.chain([(20, -26, -46, 2.4), (25, -52, -47, 1.4)], 2, (1, 1, 0.5))
     bone.ellipsoid((57, -36, -94), (10.5, 19, 14), 4)
@@ -95,13 +95,13 @@ def petrous_pyramid() -> Solid:
 
 def add_clinoids(bone: Solid) -> None:
     """Add the clinoid processes in front of the pituitary fossa and its back wall."""
-    bone.capsule((8, 6, -49), (8.5, 4, -57), (2.4, 1.6), 1.5)
-    bone.capsule((0, -14, -77), (0, -1, -74), (2.0, 1.8), 1)
-    bone.capsule((0, -1, -74), (7, 0, -73), (1.8, 1.8), 1)
+    bone.capsule((8, 3, -49), (8.5, 1.5, -57), (2.2, 1.4), 1.5)
+    bone.capsule((0, -14, -77), (0, -3.5, -74), (2.0, 1.6), 1)
+    bone.capsule((0, -3.5, -74), (7, -2.5, -73), (1.6, 1.6), 1)
 
 
-UPPER_ARCH = (25.4, -21.0, 40.2)
-LOWER_ARCH = (24.0, -22.0, 35.0)
+UPPER_ARCH = (25.4, -21.0, 39.4)
+LOWER_ARCH = (24.0, -22.0, 34.0)
 """Half breadth, centre z and depth of the alveolar arches [mm]."""
 
 
@@ -170,7 +170,7 @@ def mandible(traits: SkullTraits, side: Side) -> Solid:
     ]
     bone.chain(hinge.balls(border), 3)
     chin = traits.chin
-    bone.ellipsoid(hinge.move((0, -100.5, 7.8)), (13 * chin, 9 * chin, 6.6 * chin), 5)
+    bone.ellipsoid(hinge.move((0, -99.5, 8.6)), (13 * chin, 9 * chin, 6.6 * chin), 5)
     bone.ellipsoid(hinge.move((12, -103, 3)), (9 * chin, 5 * chin, 6 * chin), 4)
     add_ramus(bone, hinge, side.ramus_width)
     return bone

@@ -21,6 +21,18 @@ from fcr_train.simulate.bones import (
     strong_face,
     weak_face,
 )
+from fcr_train.simulate.cavities import (
+    ETHMOID,
+    carve,
+    mastoid_cells,
+    nasal_cavity,
+    orbit,
+    put_septum,
+    resting_air,
+    sinuses,
+    thin_walls,
+    turbinates,
+)
 from fcr_train.simulate.solids import (
     AXES,
     EVERYWHERE,
@@ -47,7 +59,6 @@ from fcr_train.simulate.vault import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from jaxtyping import Bool, Float32, Int32, Int64
@@ -71,12 +82,10 @@ GRAINS = {"fine": 0.7, "cells": 1.5, "coarse": 3.5}
 """Blur of the noise [cells]: trabeculae, air cells, density that varies from place to place."""
 SKIN_GAP_MM = 1.5
 """Bone comes no nearer to the skin."""
-TABLE_MM, STRONG_MM, WEAK_MM, NECK_MM = 1.5, 1.7, 0.8, 1.3
+TABLE_MM, STRONG_MM, WEAK_MM, NECK_MM = 1.5, 1.9, 0.8, 1.4
 """Thickness of the cortex: tables of the vault, face where strong and weak, vertebrae."""
 JAW_MM, RAMUS_MM = 2.7, 1.3
 """Cortex of the lower jaw, and what the flat ramus has beyond it."""
-ETHMOID = 2
-"""Number of the ethmoid among the sinuses."""
 WALL_LEVEL = 0.25
 FLOOR_RELIEF_MM = 0.8
 """Unevenness of the floor of the brain case, the imprint of the brain's folds."""
@@ -202,98 +211,6 @@ def pattern_offset(side: Side) -> Offset:
 
 
 @dataclass(frozen=True)
-class Cavity:
-    """A hollow of the skull with the thin wall around it."""
-
-    solid: Solid
-    air: float
-    """Share of air inside."""
-    wall: float
-    """Cortical share of the wall."""
-    wall_mm: float
-
-
-def sinuses(traits: SkullTraits, side: Side) -> list[Cavity]:
-    """List the cavities that differ: pituitary fossa, ear canal and the sinuses there are."""
-    a, s, f = side.maxillary_sinus, side.sphenoid_sinus, side.frontal_sinus
-    antrum = Solid((6, -62, -46), (54, -2, 18))
-    antrum.ellipsoid((27, -28, -12), (13 * a, 15 * a, 17 * a))
-    antrum.ellipsoid((22, -22, -6), (8 * a, 9 * a, 10 * a), 3)
-    antrum.ellipsoid((32, -36, -16), (8 * a, 10 * a, 10 * a), 3)
-    ethmoid = Solid((0, -24, -48), (24, 18, 24)).ellipsoid((10, -2, -12), (6, 9, 24))
-    sphenoid = Solid((0, -36, -80), (28, 12, -28)).ellipsoid((7, -13, -52), (9 * s, 9 * s, 13 * s))
-    ear = Solid((36, -40, -104), (60, -8, -64)).capsule((48, -24, -84), (75, -24, -80), (2.4, 3.2))
-    # The pituitary fossa is open above: its box ends there.
-    sella = Solid((0, -16, -76), (16, -1, -50))
-    sella.capsule((0, -2, -64), (6, -2, -64), (6.2 * traits.sella, 6.2 * traits.sella))
-    found = [
-        Cavity(sella, 0.0, 0.5, 1.3),
-        Cavity(antrum, 0.97, 0.12, 1.2),
-        Cavity(ethmoid, 0.62, 0.18, 1.2),
-        Cavity(sphenoid, 0.8, 0.2, 1.2),
-        Cavity(ear, 0.7, 0.6, 1.8),
-    ]
-    if f > 0:
-        frontal = Solid((0, 2, -6), (44, 66, 30))
-        deep = 3.8 * f**0.4
-        frontal.ellipsoid((8.5, 15 + 8 * f, 13), (7 + 3 * f, 3 + 9 * f, deep))
-        frontal.ellipsoid((10 + 10 * f, 17 + 3 * f, 11.5), (8 * f, 3 + 3 * f, 0.9 * deep), 2)
-        found.append(Cavity(frontal, 0.97, 0.45, 1.2))
-    return found
-
-
-def orbit() -> Solid:
-    """Build the orbit, a cone that opens forward."""
-    space = Solid(*EVERYWHERE).capsule((15, -2, -42), (31, -1, 4), (4, 17.2))
-    return space.capsule((31, -1, 4), (36, -2, 30), (17.2, 18))
-
-
-def nasal_cavity() -> Solid:
-    """Build one nasal cavity."""
-    space = Solid(*EVERYWHERE)
-    space.ellipsoid((6, -27, 8), (8, 17, 26)).ellipsoid((6, -27, -25), (8, 15, 24))
-    return space.capsule((3, -6, 10), (3, -12, 22), (2.5, 4))
-
-
-def turbinates() -> Solid:
-    """Build the lower and the middle turbinate, folds of the side wall of the nose."""
-    fold = Solid(*EVERYWHERE).capsule((9.5, -36, 14), (9.5, -37, -30), (3, 3), 0, (1, 0.7, 1))
-    return fold.capsule((7.5, -20, 6), (8, -23, -30), (2.2, 2.2), 0, (1, 0.6, 1))
-
-
-def airway() -> Solid:
-    """Build pharynx and larynx."""
-    balls = [
-        (4.0, -38.0, -50.0, 8.0),
-        (5.0, -60.0, -58.0, 6.0),
-        (6.0, -85.0, -57.0, 6.5),
-        (4.0, -112.0, -48.0, 7.0),
-        (5.0, -150.0, -50.0, 8.0),
-        (5.0, -190.0, -54.0, 8.0),
-    ]
-    return Solid(*EVERYWHERE).chain(balls, 0, (0.75, 1, 1))
-
-
-def mastoid_cells(side: Side) -> Solid:
-    """Build the part of the mastoid that is full of air cells."""
-    m = side.mastoid_cells
-    space = Solid((34, -74, -128), (80, 6, -70))
-    space.ellipsoid((57, -38, -96), (8 * m, 13 * m, 10 * m))
-    return space.ellipsoid((58, -20, -100), (7 * m, 11 * m, 12 * m), 3)
-
-
-def solid_septum(cells: Slices, shift: float) -> Volume:
-    """Give the share of a cell that the septum fills; it bows by `shift` [mm] in the middle."""
-    x, y, z = coordinates(cells)
-    sheet = occupancy(np.abs(x - shift * np.exp(-(((y + 20) / 14) ** 2))) - 0.5)
-    within = (y > -44) & (y < 4) & (z > -45) & (z < 20 - 0.2 * y)
-    return np.asarray(sheet * within, np.float32)
-
-
-NOSE = ((0.0, -48.0, -50.0), (6.0, 6.0, 32.0))
-
-
-@dataclass(frozen=True)
 class Cranium:
     """What all crania share, at the cells that hold bone in any of them."""
 
@@ -353,12 +270,12 @@ class SkullBuilder:
         bone, air = np.zeros(HALF_SHAPE, np.float32), self._air.copy()
         bone.reshape(-1)[self._cranium.cells] = self._attenuate(traits, side, offset)
         hollow = sinuses(traits, side)
-        carve(bone, air, hollow)
+        carve(bone, air, hollow, CORTICAL)
         self._divide(bone, hollow[ETHMOID].solid, offset)
         self._aerate(bone, air, mastoid_cells(side), offset)
         self._jaw(bone, shared, mandible(traits, side), offset)
         self._neck(bone, air, shared, offset)
-        put_septum(bone, air, septum)
+        put_septum(bone, air, septum, CORTICAL)
         put_teeth(bone, traits, side)
         bone[self._skin] = 0
         return bone, air
@@ -377,7 +294,7 @@ class SkullBuilder:
         cortical = shell(distance, table) * (1 - c.floor * np.float32(1 - PLATE_SHARE))
         cortical = np.maximum(
             cortical,
-            np.float32(0.34 * traits.petrous)
+            np.float32(0.28 * traits.petrous)
             * c.petrous
             * filled
             * np.clip(1 + 0.5 * cells, 0.3, 1.8),
@@ -439,34 +356,6 @@ def marrow(distance: Volume, cortex: float | Volume, density: float, grain: Volu
     return np.asarray(CORTICAL * cortical + SPONGIOSA * spongy, np.float32)
 
 
-def carve(bone: Volume, air: Volume, hollow: Sequence[Cavity]) -> None:
-    """Hollow the bone out, then put the walls where no other cavity is."""
-    for cavity in hollow:
-        part = cavity.solid.cells
-        inside = occupancy(cavity.solid.distance + 0.2)
-        bone[part] *= 1 - inside
-        air[part] = np.maximum(air[part], cavity.air * inside)
-    for cavity in hollow:
-        part = cavity.solid.cells
-        distance, half = cavity.solid.distance, cavity.wall_mm / 2
-        wall = occupancy(np.abs(distance - half) - half) * (1 - air[part])
-        bone[part] = np.maximum(bone[part], CORTICAL * cavity.wall * wall)
-
-
-def put_septum(bone: Volume, air: Volume, shift: float) -> None:
-    """Put the nasal septum in, thin bone in the middle of the nose."""
-    part = Solid(*NOSE).cells
-    sheet = solid_septum(part, shift)
-    bone[part] = np.maximum(bone[part], 0.26 * CORTICAL * sheet)
-    air[part] *= 1 - sheet
-
-
-def resting_air(nose: Solid, folds: Solid) -> Volume:
-    """Give the share of air in nose and airway [0-1], the same for all."""
-    air = 0.62 * occupancy(nose.distance) * (1 - occupancy(folds.distance))
-    return np.asarray(np.maximum(air, 0.95 * occupancy(airway().distance)))
-
-
 def lay_cranium(depth: Volume, orbit: Solid, nose: Solid, folds: Solid) -> Cranium:
     """Lay out vault, face and base at the cells that may hold bone."""
     x, y, z = coordinates((slice(None),) * 3)
@@ -509,20 +398,6 @@ def lay_cranium(depth: Volume, orbit: Solid, nose: Solid, folds: Solid) -> Crani
         petrous=pick(padded(petrous_pyramid())),
         map_index=map_index(*place),
     )
-
-
-def thin_walls(orbit: Solid, nose: Solid, folds: Solid, z: Volume) -> Volume:
-    """Give the cortical share of walls of orbit and nose, and of the turbinates."""
-    share = np.zeros(HALF_SHAPE, np.float32)
-    for space, wall, wall_mm, back, front in (
-        (orbit, 0.30, 1.5, -43, 9),
-        (nose, 0.22, 1.2, -60, 18),
-    ):
-        half = wall_mm / 2
-        sheet = occupancy(np.abs(space.distance - half) - half) * ((z > back) & (z < front))
-        share = np.maximum(share, wall * sheet)
-    inside = occupancy(np.minimum(orbit.distance, nose.distance) + STEP_MM)
-    return np.asarray(np.maximum(share * (1 - inside), 0.16 * occupancy(folds.distance + 0.8)))
 
 
 def padded(solid: Solid) -> Volume:

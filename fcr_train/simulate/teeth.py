@@ -22,7 +22,7 @@ DENTIN, ENAMEL, GUTTA_PERCHA, METAL = 0.075, 0.130, 0.35, 0.90
 UPPER_WIDTHS = (8.6, 6.6, 7.6, 7.0, 6.8, 10.2, 9.8, 9.0)
 LOWER_WIDTHS = (5.3, 5.9, 6.9, 7.0, 7.1, 11.0, 10.5, 10.2)
 """Mesiodistal widths from the central incisor to the third molar [mm]."""
-UPPER_TEETH = (26.5, -21.0, 47.0)
+UPPER_TEETH = (26.5, -21.0, 47.2)
 LOWER_TEETH = (24.6, -22.0, 42.5)
 BITE_Y = -71.2
 ENAMEL_MM = 1.4
@@ -84,8 +84,8 @@ def tooth_place(
     x, z, angle = spot
     outward = (float(np.sin(angle)), float(np.cos(angle)))
     lean = np.radians(tooth.lean_degrees)
-    front = (0.32, 0.30, 0.20)[number] if number < 3 else 0.03
-    inward = front if up > 0 else 0.8 * front
+    front = (0.28, 0.27, 0.18)[number] if number < 3 else 0.03
+    inward = front if up > 0 else 1.1 * front
     along = np.array([-inward * outward[0], up, -inward * outward[1]])
     along += np.tan(lean) * np.array([outward[1], 0, -outward[0]])
     along /= np.linalg.norm(along)

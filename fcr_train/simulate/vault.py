@@ -118,16 +118,16 @@ def vault_lines(traits: SkullTraits, side: Side) -> Lines:
     coronal, lambdoid, sagittal = traits.sutures
     left = np.ones(MAP_SHAPE, np.float32)
     course = 80 - 80 * (aside / 60) ** 3.6 + wave(rng, rows, 1.3)[:, None]
-    left *= 1 - 0.8 * coronal * line(about - course, 0.6) * (aside < 60)
+    left *= 1 - 0.95 * coronal * line(about - course, 0.8) * (aside < 60)
     course = 160 + 1.6 * aside + wave(rng, rows, 2.2)[:, None]
-    left *= 1 - 0.8 * lambdoid * line(about - course, 0.7) * (aside < 42)
+    left *= 1 - 0.95 * lambdoid * line(about - course, 0.8) * (aside < 42)
     course = wave(rng, columns, 0.8)[None]
-    left *= 1 - 0.8 * sagittal * line(aside - course, 0.6) * ((about > 80) & (about < 160))
+    left *= 1 - 0.9 * sagittal * line(aside - course, 0.7) * ((about > 80) & (about < 160))
     for end in rng.uniform(12, 50, 4):
         course = 60 - (60 - end) * np.clip((about - 5) / 140, 0, 1) ** rng.uniform(0.4, 0.8)
         course = course + wave(rng, columns, 1.2)[None] + 3 * rng.normal()
         shown = (about > 5) & (about < rng.uniform(90, 150))
-        left *= 1 - 0.45 * traits.vessels * line(aside - course, 0.8) * shown
+        left *= 1 - 0.6 * traits.vessels * line(aside - course, 0.9) * shown
     return left
 
 
