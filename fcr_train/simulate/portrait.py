@@ -218,6 +218,8 @@ class Studio:
         covers = densest[hits.pixel[dense]]
         bare = behind[dense] == FAR_MM
         covers[bare] = smoothstep((covers[bare] - 0.3) / 0.35)
+        # What is all but hidden is not painted, and must let no background through.
+        covers[covers > OPAQUE] = 1
         return nearest_layer(take(hits, dense), depth[dense], covers, lens.wide)
 
     def _shadow(self, seen: Points, hair: HairSurface | None, scene: Scene, lens: Lens) -> Shadow:
@@ -249,7 +251,7 @@ class Studio:
         above = hair_height(self.anatomy.reference, look.style)
         table = np.column_stack([self._paint, above, normals]).astype(np.float32)
         plain = body.spread(~self._detailed[body.hits.triangle], 0) & (hidden < CLEAR)
-        pixel, share = canvas.choose(body, plain, hidden < OPAQUE)
+        pixel, share = canvas.choose(body, plain, hidden < 1)
         chosen = body.at[pixel]
         values = blend(take(body.hits, chosen), head.triangles, table)
         samples = Samples(
@@ -303,7 +305,7 @@ class Studio:
     ) -> None:
         """Paint and light hair."""
         hidden = over.spread(over.covers, 0)
-        pixel, share = canvas.choose(over, hidden > OPAQUE, hidden > 0)
+        pixel, share = canvas.choose(over, hidden == 1, hidden > 0)
         chosen = over.at[pixel]
         hits = take(over.hits, chosen)
         outward = lens.directions(self._shell.outward)
