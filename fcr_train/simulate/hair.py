@@ -52,6 +52,8 @@ EAR_FADE_MM = 15.0
 HIDDEN = -14.0
 """Hair is drawn no farther than this outside its edge, where strands may still reach [mm]."""
 BUN_MM = 30.0
+ROOT_MM = 4.0
+"""How deep the surface of hair begins below the skin."""
 COILY = 0.75
 """Hair of more curl than this forms no strands that one could follow."""
 
@@ -252,7 +254,9 @@ def hair_thickness(
     tuft = texture(noise, "blotch", 0.7 * y + style.phase, 0.7 * np.sign(x) * azimuth)
     # All azimuths meet at the crown and have to agree there.
     tuft = tuft * np.clip(np.hypot(x, z - CROWN_Z) / 40, 0, 1)
-    return np.asarray(thickness * (1 + (0.06 + 0.10 * style.curl * (style.curl < COILY)) * tuft))
+    thickness = thickness * (1 + (0.06 + 0.10 * style.curl * (style.curl < COILY)) * tuft)
+    # At the hairline the surface dips into the skin, or a gap would show from the side.
+    return np.asarray(thickness - ROOT_MM * (1 - smoothstep(above / 16)) * (front < 0))
 
 
 def tied_hair(shell: HairShell, y: Values, style: HairStyle) -> Values:

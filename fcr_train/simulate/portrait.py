@@ -48,7 +48,7 @@ OPAQUE, CLEAR = 0.97, 0.04
 """Hair that covers more hides what is behind it, hair that covers less is left out."""
 SAME_SURFACE_MM = 5.0
 """A pixel whose samples lie within this depth is painted once."""
-HAIR_BIAS_MM, HAIR_DEPTH_MM = 1.5, 4.0
+HAIR_BIAS_MM, HAIR_DEPTH_MM = 3.0, 4.0
 """Hair counts as nearer than skin that it lies on, the more so away from the ears."""
 CONTRAST = 0.35
 """Share of a steep tone curve in the picture."""
@@ -56,6 +56,8 @@ FAR_MM = 1e6
 """Depth where there is nothing."""
 FREE_Y = 60.0
 """Below this height long hair may stand off so far that its inside shows [mm]."""
+EDGE_MM = 35.0
+"""So far from the hairline hair may show its inside [mm]."""
 OVER_EARS_MM = 16.0
 """Hair that covers the ears presses them flat: it wins over them by this much."""
 
@@ -194,8 +196,9 @@ class Studio:
     def _hair_layer(self, hair: HairSurface, body: Layer, look: Look, lens: Lens) -> Layer:
         """Find where each pixel shows hair, and how densely."""
         points, distance = lens.project(lens.frame(hair.points))
-        # Only hair that hangs free can be seen from inside.
+        # Only hair that hangs free, or its edge, can be seen from inside.
         free = (hair.place[hair.triangles, 1].max(1) < FREE_Y) & (look.style.length > 0)
+        free |= hair.edges[hair.triangles, 0].min(1) < EDGE_MM
         shown = np.flatnonzero(free | facing(points, hair.triangles))
         hits = covered(points, hair.triangles, shown, lens.wide)
         depth = blend(hits, hair.triangles, distance)
@@ -214,9 +217,9 @@ class Studio:
         dense = np.flatnonzero(covers > CLEAR)
         covers = densest[hits.pixel[dense]]
         bare = behind[dense] == FAR_MM
-        # Seen from the side, the lowest hairs lie on the skin instead of standing in the air.
-        rooted = np.where(edges[dense, 1] > 0, 1, smoothstep((edges[dense, 0] - 4) / 5))
-        covers[bare] = (smoothstep((covers - 0.3) / 0.35) * rooted)[bare]
+        covers[bare] = smoothstep((covers[bare] - 0.3) / 0.35)
+        # What is all but hidden is not painted, and must let no background through.
+        covers[covers > OPAQUE] = 1
         return nearest_layer(take(hits, dense), depth[dense], covers, lens.wide)
 
     def _shadow(self, seen: Points, hair: HairSurface | None, scene: Scene, lens: Lens) -> Shadow:
@@ -248,7 +251,7 @@ class Studio:
         above = hair_height(self.anatomy.reference, look.style)
         table = np.column_stack([self._paint, above, normals]).astype(np.float32)
         plain = body.spread(~self._detailed[body.hits.triangle], 0) & (hidden < CLEAR)
-        pixel, share = canvas.choose(body, plain, hidden < OPAQUE)
+        pixel, share = canvas.choose(body, plain, hidden < 1)
         chosen = body.at[pixel]
         values = blend(take(body.hits, chosen), head.triangles, table)
         samples = Samples(
@@ -302,7 +305,7 @@ class Studio:
     ) -> None:
         """Paint and light hair."""
         hidden = over.spread(over.covers, 0)
-        pixel, share = canvas.choose(over, hidden > OPAQUE, hidden > 0)
+        pixel, share = canvas.choose(over, hidden == 1, hidden > 0)
         chosen = over.at[pixel]
         hits = take(over.hits, chosen)
         outward = lens.directions(self._shell.outward)
