@@ -25,7 +25,7 @@ TISSUE_HU = -500.0
 """Above it a voxel is more tissue than air."""
 SKIN_HU = -400.0
 MIDDLE_MM = 55.0
-"""To this distance from the middle tubes, tape and table lie close to the head; beyond are ears."""
+"""Nearer to the middle lie tubes, tape and the table; beyond are ears."""
 CROSS, BALL = (ndimage.generate_binary_structure(3, rank) for rank in (1, 2))
 """Balls of 2 mm and 3 mm. One after the other they reach 4 mm, nearly as far to all sides."""
 INNER_MM = 3.0
@@ -125,11 +125,10 @@ def along_axis(
 
 
 def fill_air(tissue: Mask) -> Mask:
-    """Fill the air inside the head: nostrils, ear canals and parted lips, then all holes."""
+    """Fill the air inside the head: nostrils, ear canals, parted lips; then each slice."""
     filled = tissue | shrink(grow(tissue))
-    for axis in (1, 0, 2):
-        for part in np.moveaxis(filled, axis, 0):
-            part[:] = ndimage.binary_fill_holes(part)
+    for level in range(filled.shape[1]):
+        filled[:, level] = ndimage.binary_fill_holes(filled[:, level])
     return np.asarray(filled)
 
 
