@@ -125,7 +125,7 @@ def along_axis(
 
 
 def fill_air(tissue: Mask) -> Mask:
-    """Fill the air in the head: nostrils, ear canals, parted lips; then holes slice by slice."""
+    """Fill the air inside the head: nostrils, ear canals, parted lips; then each slice."""
     filled = tissue | shrink(grow(tissue))
     for level in range(filled.shape[1]):
         filled[:, level] = ndimage.binary_fill_holes(filled[:, level])
