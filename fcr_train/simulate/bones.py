@@ -209,7 +209,7 @@ def mandibular_canal(traits: SkullTraits) -> Solid:
 
 
 NECK_BOX = ((0.0, -186.0, -150.0), (46.0, -48.0, -10.0))
-ATLAS_Y, VERTEBRA_MM, DISC_MM = -59.0, 12.6, 4.0
+VERTEBRA_MM, DISC_MM = 12.6, 4.0
 LEVELS = 6
 
 

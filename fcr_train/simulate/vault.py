@@ -26,8 +26,6 @@ MIDDLE = (30.0, -70.0)
 MAP_SHAPE = (180, 640)
 """Half a degree of angle from the midline a row, and about the axis a column."""
 FIRST_DEGREE = -60.0
-MM_A_DEGREE = 1.57
-"""On a sphere of 90 mm, the size of the vault."""
 
 
 def skin_depth(anatomy: Anatomy) -> Volume:
