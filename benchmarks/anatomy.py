@@ -164,7 +164,7 @@ def measure_head(simulator: Simulator, skin: Float64[np.ndarray, "v 3"]) -> list
     nasion, menton = (
         anatomy.landmarks[anatomy.table.names.index(name)] for name in ("nasion", "menton")
     )
-    scalp = ~anatomy.head.masks["ears"] & (anatomy.reference[:, 1] > -60)
+    scalp = ~anatomy.head.is_eye & ~anatomy.head.masks["ears"] & (anatomy.reference[:, 1] > 0)
     breadth, _, length = np.ptp(skin[scalp], axis=0)
     return [float(breadth), float(length), float(np.linalg.norm(skin[nasion] - skin[menton]))]
 
@@ -175,27 +175,30 @@ def residual(
 ) -> None:
     """What the skull does not determine: ridge regression from its shape to the skin, by region.
 
-    Root mean square distance between the skin and the skin predicted, for people left out; beside
-    it that of the mean face, which knows nothing.
+    Root mean square distance between the skin and the skin predicted, for people left out: from
+    the skull's shape, from it and the body mass, and by the mean face, which knows nothing.
     """
     simulator = Simulator()
-    everyone = [simulator.person(seed, n)[1] for n in range(1, people + 1)]
+    everyone = [simulator.person(seed, n) for n in range(1, people + 1)]
     control = simulator.anatomy.control
-    skull = np.array([s.bony[control].ravel() for s in everyone])
-    skin = np.array([s.skin.ravel() for s in everyone])
+    skull = np.array([surfaces.bony[control].ravel() for _, surfaces in everyone])
+    skin = np.array([surfaces.skin.ravel() for _, surfaces in everyone])
+    bmi = np.array([[person.bmi] for person, _ in everyone])
+    # As much weight as all coordinates of the skull together.
+    weighed = (bmi - bmi.mean()) / bmi.std() * np.linalg.norm(skull.std(0))
     training = np.arange(people) < 0.75 * people
-    predicted = ridge(skull[training], skin[training], skull[~training])
-    apart = distances(predicted, skin[~training])
-    unknown = distances(skin[training].mean(0)[None], skin[~training])
+    known = {"skull": skull, "skull and body mass": np.hstack([skull, weighed])}
+    apart = {
+        name: distances(ridge(k[training], skin[training], k[~training]), skin[~training])
+        for name, k in known.items()
+    }
+    apart["nothing"] = distances(skin[training].mean(0)[None], skin[~training])
     rows = {
-        name: {
-            "given the skull": float(np.sqrt((apart[:, place] ** 2).mean())),
-            "mean face": float(np.sqrt((unknown[:, place] ** 2).mean())),
-        }
+        name: {given: float(np.sqrt((d[:, place] ** 2).mean())) for given, d in apart.items()}
         for name, place in regions(simulator).items()
     }
-    rows = dict(sorted(rows.items(), key=lambda row: row[1]["given the skull"]))
-    show("region [mm]", ("given the skull", "mean face"), rows)
+    rows = dict(sorted(rows.items(), key=lambda row: row[1]["skull and body mass"]))
+    show("region [mm], given", tuple(apart), rows)
     save(out, {"residual_mm": rows, "people": people, "seed": seed})
 
 

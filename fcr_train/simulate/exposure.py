@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HEAD_LEVEL = 0.25
 """A line integral above this belongs to the head: about 1 cm of soft tissue."""
-BONE_FULL = 4.0
+BONE_FULL = 3.0
 """Line integral of bone that is shown white; metal and the densest petrous rays exceed it."""
 LIGHT_FLOOR = 2e-5
 SCATTER_MM = 24.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,10 @@ UNIT_MM = 108.0
 ANCESTRIES = ("african", "asian", "caucasian")
 """Vocabulary of the mesh, in its order; names of shape targets, not a claim about people."""
 LEVELS = ("min", "average", "max")
+SOCKET_MM = 17.6
+"""Skin nearer to the centre of an eye lines its socket or is the rim of its lids."""
+SOCKET_EDGE = np.radians(60)
+"""Angle from the line of sight beyond which the lining is folded to the front."""
 OLD_AGE = 90.0
 YOUNG_AGE = 25.0
 """Ages of the mesh's 'old' and 'young' targets [years]."""
@@ -97,19 +101,49 @@ class Head:
         return np.asarray(shape - self.eye_centres(shape).mean(0))
 
     def with_closed_mouth(self, shape: Float64[np.ndarray, "v 3"]) -> Float64[np.ndarray, "v 3"]:
-        """Flatten the pocket behind the lips, where a living head has tongue, teeth and gums.
+        """Draw the pocket behind the lips forward, where a living head has tongue, teeth and gums.
 
-        Each vertex inside the mouth moves to the height of the lips beside it; left open, the
-        pocket would be air and a dark box on films.
+        Each vertex inside the mouth moves between the lips beside it; left open, the pocket would
+        be air and a dark box on films, and flattened it would be a dark line.
         """
         inside = self.masks["inside-mouth"]
         touching = self.skin[inside[self.skin].any(1)]
         ring = np.setdiff1d(touching, np.flatnonzero(inside))
-        apart = shape[inside][:, None, 0] - shape[ring][None, :, 0]
-        weight = np.exp(-((apart / 4.0) ** 2)) + 1e-9
+        across = np.clip(shape[inside, 0], shape[ring, 0].min(), shape[ring, 0].max())
+        weight = np.exp(-(((across[:, None] - shape[ring][None, :, 0]) / 4.0) ** 2))
         closed = shape.copy()
-        closed[inside, 1] = (weight @ shape[ring, 1]) / weight.sum(1)
+        closed[inside, 0] = across
+        closed[inside, 1:] = (weight @ shape[ring, 1:]) / weight.sum(1, keepdims=True)
         return closed
+
+    def as_solid(self, shape: Float64[np.ndarray, "v 3"]) -> Float64[np.ndarray, "v 3"]:
+        """Close the mouth and the eye sockets, so that the skin alone bounds all soft tissue.
+
+        The skin lines the sockets behind the eyes. Folded to the front of each eyeball it covers
+        the eye; on films, the gap between eyeball and lining would show as a ring of air.
+        """
+        solid = self.with_closed_mouth(shape)
+        for centre, lining in zip(self.eye_centres(shape), self.socket_linings, strict=True):
+            offset = shape[lining] - centre
+            across = np.hypot(offset[:, 0], offset[:, 1])
+            angle = np.arctan2(across, offset[:, 2])
+            folded = SOCKET_EDGE * (np.pi - angle) / (np.pi - SOCKET_EDGE)
+            folded = np.where(angle > SOCKET_EDGE, folded, angle)
+            way = offset[:, :2] / np.maximum(across, 1e-9)[:, None]
+            reach = np.linalg.norm(offset, axis=1)
+            front = [reach * np.sin(folded) * way[:, k] for k in (0, 1)]
+            solid[lining] = centre + np.stack([*front, reach * np.cos(folded)], 1)
+        return solid
+
+    @cached_property
+    def socket_linings(self) -> tuple[Int64[np.ndarray, " l"], Int64[np.ndarray, " r"]]:
+        """Give the skin vertices behind the left and the right eyeball."""
+        reference = self.reference()
+        left, right = (
+            np.flatnonzero(~self.is_eye & (np.linalg.norm(reference - centre, axis=1) < SOCKET_MM))
+            for centre in self.eye_centres(reference)
+        )
+        return left, right
 
     def reference(self) -> Float64[np.ndarray, "v 3"]:
         """Build the reference head: average of sexes and ancestries, young, average weight."""

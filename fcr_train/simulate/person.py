@@ -106,12 +106,12 @@ class Simulator:
         """Project a person's head once in each view asked for, each in a pose of its own."""
         bony = subject.surfaces.bony
         field = self.warp.field(bony, subject.calibration)
-        closed = self.anatomy.head.with_closed_mouth(subject.surfaces.skin)
+        solid = self.anatomy.head.as_solid(subject.surfaces.skin)
         return {
             view: line_integrals(
                 self.warp.skull(subject.template, bony, field, pose),
-                pose.turn(closed),
-                self.anatomy.head.triangles,
+                pose.turn(solid),
+                self.anatomy.head.skin,
                 Projection.posed(view, size, pose, beam),
                 subject.person.bone_density,
             )

@@ -43,6 +43,9 @@ SLIDER_SHARES = {
 """Share of the table's sigma by part. With all of it, heads would vary more in size than those of
 the soldiers of ANSUR II (US Army 2012), and noses and mouths more than looks plausible."""
 
+SOFT_NOSE = 1.85
+"""What the soft nose varies beyond that: a skull tells least of nose tip and ears."""
+
 
 @dataclass(frozen=True)
 class Person:
@@ -150,11 +153,19 @@ def spread(slider: Slider) -> float:
     return 0.8 * slider.sigma * SLIDER_SHARES.get(part, 1.0)
 
 
+def is_soft_nose(slider: Slider) -> bool:
+    """Tell sliders of the nose that the bone does not follow, or less than half of the way."""
+    return slider.stem.startswith("nose") and slider.bone_fraction < 0.5
+
+
 def draw_midline(rng: np.random.Generator, sign: float) -> Iterator[float]:
     """Draw the midline sliders of a man (`sign` 1) or a woman (-1)."""
     for slider in read_sliders():
         if not slider.paired:
-            value = spread(slider) * (rng.normal() + sign * slider.male_mean)
+            own = rng.normal()
+            if is_soft_nose(slider):
+                own = SOFT_NOSE * np.clip(own, -2, 2)
+            value = spread(slider) * (own + sign * slider.male_mean)
             yield float(np.clip(value, -1, 1))
 
 

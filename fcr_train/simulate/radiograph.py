@@ -180,7 +180,7 @@ def line_integrals(
     projection: Projection,
     bone_density: float,
 ) -> LineIntegrals:
-    """Project a posed head: `skin` and eyes as `triangles`, mouth closed, and its skull."""
+    """Project a posed head: its solid `skin`, closed by `triangles`, and its skull."""
     bone, air = project_volumes(skull, projection)
     path = np.maximum(surface_path(skin, triangles, projection), 0)
     slant = projection.slant()

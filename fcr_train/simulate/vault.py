@@ -33,10 +33,8 @@ def skin_depth(anatomy: Anatomy) -> Volume:
 
     The head being symmetric, the skin nearest to a point on the left is on the left too.
     """
-    closed = anatomy.head.with_closed_mouth(anatomy.reference)
-    inside = fill_inside(closed, anatomy.head.skin, ORIGIN, STEP_MM, SHAPE)
-    # The skin of the mesh lines the sockets behind the eyes, which are no outside.
-    inside |= fill_inside(closed, anatomy.head.eyes, ORIGIN, STEP_MM, SHAPE)
+    solid = anatomy.head.as_solid(anatomy.reference)
+    inside = fill_inside(solid, anatomy.head.skin, ORIGIN, STEP_MM, SHAPE)
     inside = (ndimage.binary_closing(inside, iterations=3) | inside)[HALF:]
     inside = without_ears(inside)
     depth = ndimage.distance_transform_edt(inside, STEP_MM)

@@ -233,8 +233,8 @@ def test_path_lengths_are_never_negative_and_air_only_takes_away(
     simulator: Simulator, person: Person, films: dict[View, LineIntegrals], view: View
 ) -> None:
     skin = surfaces(simulator, person).skin
-    closed = simulator.anatomy.head.with_closed_mouth(skin)
-    path = surface_path(closed, simulator.anatomy.head.triangles, Projection(view, SIZE))
+    solid = simulator.anatomy.head.as_solid(skin)
+    path = surface_path(solid, simulator.anatomy.head.skin, Projection(view, SIZE))
 
     film = films[view]
 
