@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fcr_edge.errors import DataError
+from fcr_train.simulate.subdivide import Finer, subdivide
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,8 +117,15 @@ class Head:
         closed[inside, 1:] = (weight @ shape[ring, 1:]) / weight.sum(1, keepdims=True)
         return closed
 
-    def as_solid(self, shape: Float64[np.ndarray, "v 3"]) -> Float64[np.ndarray, "v 3"]:
-        """Close the mouth and the eye sockets, so that the skin alone bounds all soft tissue.
+    @cached_property
+    def finer(self) -> Finer:
+        """The skin with four times the triangles, so that its outline shows no corners."""
+        return subdivide(self.skin, len(self.base))
+
+    def as_solid(self, shape: Float64[np.ndarray, "v 3"]) -> Float64[np.ndarray, "w 3"]:
+        """Give the surface that bounds all soft tissue, with the triangles of `finer`.
+
+        Mouth and eye sockets are closed, and the whole is smoothed.
 
         The skin lines the sockets behind the eyes. Folded to the front of each eyeball it covers
         the eye; on films, the gap between eyeball and lining would show as a ring of air.
@@ -133,7 +141,7 @@ class Head:
             reach = np.linalg.norm(offset, axis=1)
             front = [reach * np.sin(folded) * way[:, k] for k in (0, 1)]
             solid[lining] = centre + np.stack([*front, reach * np.cos(folded)], 1)
-        return solid
+        return self.finer(solid)
 
     @cached_property
     def socket_linings(self) -> tuple[Int64[np.ndarray, " l"], Int64[np.ndarray, " r"]]:

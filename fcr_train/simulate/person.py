@@ -111,7 +111,7 @@ class Simulator:
             view: line_integrals(
                 self.warp.skull(subject.template, bony, field, pose),
                 pose.turn(solid),
-                self.anatomy.head.skin,
+                self.anatomy.head.finer.triangles,
                 Projection.posed(view, size, pose, beam),
                 subject.person.bone_density,
             )

@@ -34,7 +34,7 @@ def skin_depth(anatomy: Anatomy) -> Volume:
     The head being symmetric, the skin nearest to a point on the left is on the left too.
     """
     solid = anatomy.head.as_solid(anatomy.reference)
-    inside = fill_inside(solid, anatomy.head.skin, ORIGIN, STEP_MM, SHAPE)
+    inside = fill_inside(solid, anatomy.head.finer.triangles, ORIGIN, STEP_MM, SHAPE)
     inside = (ndimage.binary_closing(inside, iterations=3) | inside)[HALF:]
     inside = without_ears(inside)
     depth = ndimage.distance_transform_edt(inside, STEP_MM)

@@ -80,7 +80,7 @@ def fine_hu(simulator: Simulator, subject: Subject) -> np.ndarray:
 
 
 def hounsfield(head: Any, skin: np.ndarray, skull: Any) -> np.ndarray:
-    inside = fill_inside(head.as_solid(skin), head.skin, ORIGIN, STEP_MM, SHAPE)
+    inside = fill_inside(head.as_solid(skin), head.finer.triangles, ORIGIN, STEP_MM, SHAPE)
     inside = ndimage.binary_closing(inside, iterations=3) | inside
     hu = -1000 + 1050 * ndimage.gaussian_filter(inside.astype(np.float32), 0.5)
     start = (skull.grid.start - ORIGIN) / STEP_MM

@@ -234,7 +234,7 @@ def test_path_lengths_are_never_negative_and_air_only_takes_away(
 ) -> None:
     skin = surfaces(simulator, person).skin
     solid = simulator.anatomy.head.as_solid(skin)
-    path = surface_path(solid, simulator.anatomy.head.skin, Projection(view, SIZE))
+    path = surface_path(solid, simulator.anatomy.head.finer.triangles, Projection(view, SIZE))
 
     film = films[view]
 
