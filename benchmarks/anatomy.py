@@ -110,7 +110,7 @@ def summarise(errors: Float64[np.ndarray, "p l"]) -> dict[str, float]:
 def plot_depths(path: Path, errors: Float64[np.ndarray, "p l"], names: np.ndarray) -> None:
     """Draw the spread of errors for each landmark."""
     figure, axes = open_figure(7.5, 6.5)
-    order = list(dict.fromkeys(names.tolist()))[::-1]
+    order = [name for name in dict.fromkeys(names.tolist()) if name not in UNTESTABLE][::-1]
     values = [errors[:, names == name] for name in order]
     axes.boxplot(
         [v[np.isfinite(v)] for v in values],
@@ -118,8 +118,7 @@ def plot_depths(path: Path, errors: Float64[np.ndarray, "p l"], names: np.ndarra
         whis=(5, 95),
         showfliers=False,
     )
-    labels = [f"{name} *" if name in UNTESTABLE else name for name in order]
-    axes.set_yticks(range(1, len(order) + 1), labels, fontsize=7)
+    axes.set_yticks(range(1, len(order) + 1), order, fontsize=7)
     axes.axvline(0, color="grey", lw=0.5)
     axes.set_xlabel("measured less meant tissue depth [mm]; box 25-75 %, whiskers 5-95 %")
     axes.set_title(f"{len(errors)} simulated people", fontsize=9)

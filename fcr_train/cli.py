@@ -40,7 +40,7 @@ Preset = Annotated[str, typer.Option(help="paper, small or tiny.")]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="TOML file to use instead of a preset.")
 ]
-Out = Annotated[Path | None, typer.Option(help="Run folder [runs/<model>-<preset>].")]
+Out = Annotated[Path | None, typer.Option(help="Run folder (runs/<model>-<preset>).")]
 Epochs = Annotated[int | None, typer.Option(help="Epochs in all, instead of the preset's.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of weights, order and augmentation.")]
 SplitFile = Annotated[
@@ -120,13 +120,13 @@ def simulate(
             " its skull for all people."
         ),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes [all cores].")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes (one a core).")] = None,
 ) -> None:
     """Make a dataset of simulated people: skull films, bone, portraits.
 
-    Kinds: xray, the film; bone, bone alone; skull, the film without soft tissue around the bone,
-    as cut by hand; face, portraits; field, the film as it may arrive, turned, inverted, with
-    fittings; lines, line integrals.
+    xray is the film, bone the bone alone, skull the film with the soft tissue cut away as by hand.
+
+    face are portraits, field is the film as it may arrive (turned, inverted), lines integrals.
     """
     from fcr_train.simulate import Plan
     from fcr_train.simulate import simulate as simulate_people
@@ -315,7 +315,7 @@ def export(
         Path | None,
         typer.Option(help="Dataset or folder of X-rays, to compare the export with PyTorch."),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the bundle [the folder's].")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the bundle (the folder's).")] = None,
     weights: Annotated[
         Weights, typer.Option(help="How large weights are stored; half is half the size.")
     ] = Weights.single,

@@ -114,7 +114,8 @@ def read_rows(path: Path) -> list[dict[str, str]]:
             missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
             rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as err:
-        raise DataError(f"{path} cannot be read ({err}): give a CSV table in UTF-8") from err
+        cause = err.strerror if isinstance(err, OSError) else err
+        raise DataError(f"{path} cannot be read ({cause}): give a CSV table in UTF-8") from err
     if missing:
         raise DataError(f"{path} lacks the column {', '.join(missing)}: add it to the first line")
     if not rows:
