@@ -68,7 +68,7 @@ XrayArgument = Annotated[
 GalleryOption = Annotated[Path, typer.Option("--gallery", "-g", help="The gallery, e.g. db.bin.")]
 BundleOption = Annotated[
     Path | None,
-    typer.Option("--bundle", "-b", help="Folder of models. [default: the one that fits]"),
+    typer.Option("--bundle", "-b", help="Folder of models (the one that fits)."),
 ]
 DeviceOption = Annotated[DeviceChoice, typer.Option(help="What runs the networks.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
@@ -194,9 +194,9 @@ def preprocess(
 
 @app.command()
 def bench(
-    xray: Annotated[Path | None, typer.Argument(help="A film. [default: a packaged one]")] = None,
+    xray: Annotated[Path | None, typer.Argument(help="A film (a packaged one).")] = None,
     gallery: Annotated[
-        Path | None, typer.Option("--gallery", "-g", help="[default: the packaged people]")
+        Path | None, typer.Option("--gallery", "-g", help="Gallery (the packaged people).")
     ] = None,
     bundle: BundleOption = None,
     repeats: Annotated[int, typer.Option(min=1, help="Counted runs.")] = 30,
