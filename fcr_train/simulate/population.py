@@ -43,8 +43,10 @@ SLIDER_SHARES = {
 """Share of the table's sigma by part. With all of it, heads would vary more in size than those of
 the soldiers of ANSUR II (US Army 2012), and noses and mouths more than looks plausible."""
 
-SOFT_NOSE = 1.85
-"""What the soft nose varies beyond that: a skull tells least of nose tip and ears."""
+NOSE_TIP = ("nose-base", "nose-curve", "nose-point", "nose-scale-depth", "nose-septumangle")
+NOSE_TIP_SHARE = 2.0
+"""What the sliders that carry the tip of the nose vary beyond that: a skull tells least of nose
+tip and ears. Those of its shape do not, or it would become a beak or a bulb."""
 
 
 @dataclass(frozen=True)
@@ -153,18 +155,13 @@ def spread(slider: Slider) -> float:
     return 0.8 * slider.sigma * SLIDER_SHARES.get(part, 1.0)
 
 
-def is_soft_nose(slider: Slider) -> bool:
-    """Tell sliders of the nose that the bone does not follow, or less than half of the way."""
-    return slider.stem.startswith("nose") and slider.bone_fraction < 0.5
-
-
 def draw_midline(rng: np.random.Generator, sign: float) -> Iterator[float]:
     """Draw the midline sliders of a man (`sign` 1) or a woman (-1)."""
     for slider in read_sliders():
         if not slider.paired:
             own = rng.normal()
-            if is_soft_nose(slider):
-                own = SOFT_NOSE * np.clip(own, -2, 2)
+            if slider.stem in NOSE_TIP:
+                own = NOSE_TIP_SHARE * np.clip(own, -2, 2)
             value = spread(slider) * (own + sign * slider.male_mean)
             yield float(np.clip(value, -1, 1))
 
