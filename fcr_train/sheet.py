@@ -32,6 +32,8 @@ HEADER = 44
 FOOTER = 28
 MARGIN = 14
 BACKGROUND, EMPTY, TEXT, QUIET = (30, 33, 37), (38, 42, 47), (228, 230, 232), (150, 156, 163)
+KINDS = (*get_args(Kind), "field")
+"""What a sheet can show: the kinds that train, and films as they may arrive."""
 NOTICE = "simulated people, not real ones"
 
 
@@ -49,9 +51,9 @@ def write_sheet(
     nobody has are left out; a picture that one person lacks is an empty cell. Raises ConfigError
     for an unknown kind, DataError where nothing can be shown.
     """
-    unknown = sorted({*kinds} - {*get_args(Kind)})
+    unknown = sorted({*kinds} - {*KINDS})
     if unknown:
-        raise ConfigError(f"kind {unknown[0]!r} is unknown: choose of {', '.join(get_args(Kind))}")
+        raise ConfigError(f"kind {unknown[0]!r} is unknown: choose of {', '.join(KINDS)}")
     shown = _draw_people(dataset, people, seed)
     first = {(*row.pair, row.kind): row for row in reversed(dataset.pictures)}
     columns = [

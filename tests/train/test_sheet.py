@@ -80,6 +80,17 @@ def test_only_simulated_people_carry_the_notice(
     assert (b"simulated people" in (tmp_path / "sheet.png").read_bytes()) is grows
 
 
+def test_films_as_they_arrive_can_be_shown(folder: Path, tmp_path: Path) -> None:
+    dataset = data.read_dataset(folder)
+    rough = tuple(replace(p, kind="field") for p in dataset.pictures if p.kind == "xray")
+
+    pixels = draw_sheet(
+        replace(dataset, pictures=rough), tmp_path / "sheet.png", kinds=("field",), people=1
+    )
+
+    assert cell(pixels, 0, sheet._place_columns(["frontal", "lateral"])[0]).std() > 20
+
+
 def test_people_are_drawn_by_the_seed(folder: Path, tmp_path: Path) -> None:
     dataset = data.read_dataset(folder)
     drawn = [
