@@ -26,7 +26,8 @@ AFFINE_SHEAR_DEGREES = 5.0
 COLOUR = 0.2
 """Change of a face's brightness, contrast and saturation [share]."""
 GREY = 0.2
-"""Change of a film's gain and of the exponent of its grey levels [share]."""
+"""Loss of a film's gain at most, and change of the exponent of its grey levels [share]. A gain
+above 1 would wash the densest bone out."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Change:
     shift: Float64[np.ndarray, " 2"]
     """[share of the longer side], so that film and face of different sizes move alike."""
     levels: Float64[np.ndarray, " 3"]
-    """Factors of brightness, contrast and saturation, or of gain and exponent."""
+    """Shares of the ranges of brightness, contrast, saturation, or of gain, exponent [-1..1]."""
 
 
 def draw_change(name: str, seed: int, person: str, view: str) -> Change:
@@ -50,7 +51,7 @@ def draw_change(name: str, seed: int, person: str, view: str) -> Change:
     key = hashlib.sha256(f"{person}/{view}/{name}".encode()).digest()
     rng = np.random.default_rng([seed, int.from_bytes(key[:8], "big")])
     draws = rng.uniform(-1, 1, 8)
-    matrix, shift, levels = np.eye(2), np.zeros(2), np.ones(3)
+    matrix, shift, levels = np.eye(2), np.zeros(2), np.zeros(3)
     if name == "rotation":
         matrix = _turn(draws[0] * ROTATION_DEGREES)
     elif name == "affine":
@@ -109,6 +110,6 @@ def _recolour(values: np.ndarray, change: Change, full: int) -> np.ndarray:
 
 
 def _expose(values: np.ndarray, change: Change, full: int) -> np.ndarray:
-    gain, exponent = 1 + GREY * change.levels[:2]
+    gain, exponent = 1 - GREY * abs(change.levels[0]), 1 + GREY * change.levels[1]
     result: np.ndarray = gain * full * (values / full) ** exponent
     return result

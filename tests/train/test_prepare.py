@@ -641,6 +641,16 @@ def test_jitter_keeps_places_and_a_films_black(draw: Draw) -> None:
     assert (np.diff(changed.ravel()[order].astype(int)) >= 0).all()
 
 
+@given(person=st.text(max_size=9))
+def test_jitter_washes_no_bone_out(person: str) -> None:
+    film = np.arange(256, dtype=np.uint8).reshape(16, 16)
+
+    changed = apply_change(film, draw_change("jitter", 1, person, "frontal"), is_face=False)
+
+    assert (changed == 255).sum() <= 1
+    assert np.unique(changed).size > 150
+
+
 @given(person=st.text(max_size=9), view=st.sampled_from(["frontal", "lateral"]))
 def test_changes_stay_in_range_and_belong_to_the_pair(person: str, view: str) -> None:
     change = draw_change("affine", 3, person, view)
