@@ -134,7 +134,7 @@ def film_row(
     left, top, right, bottom = (round(share * projection.size) for share in exposure.collimation)
     return {
         "view": projection.view,
-        "pitch_mm": f"{projection.pitch_mm:.4f}",
+        "pixel_mm": f"{projection.pitch_mm:.4f}",
         "source_mm": f"{projection.source_mm:.0f}",
         "yaw_degrees": f"{yaw:.2f}",
         "pitch_degrees": f"{pitch:.2f}",

@@ -174,9 +174,9 @@ def test_landmarks_lie_on_the_film_and_bone_below_the_skin(dataset: Path) -> Non
     places = {(r["person"], r["view"], r["landmark"], r["side"]): r for r in landmarks}
     nasion = places["p00001", "lateral", "nasion", "midline"]
     menton = places["p00001", "lateral", "menton", "midline"]
-    pitch = float(rows(dataset / "films.csv")[1]["pitch_mm"])
+    pixel_mm = float(rows(dataset / "films.csv")[1]["pixel_mm"])
     apart = float(nasion["skin_column"]) - float(nasion["bone_column"])
-    assert 2 < apart * pitch < 15
+    assert 2 < apart * pixel_mm < 15
     assert float(menton["skin_row"]) > float(nasion["skin_row"])
     assert len(landmarks) == 2 * len(depths)
     assert all(0 < float(r["target_mm"]) < 60 for r in depths)
