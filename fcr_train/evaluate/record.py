@@ -270,8 +270,8 @@ class People:
 class Bootstrap:
     """How the intervals were drawn: by person, percentiles 2.5 and 97.5, gallery held fixed."""
 
-    draws: int
-    seed: int
+    draws: int = 2000
+    seed: int = 1
 
 
 @dataclass(frozen=True)
