@@ -14,7 +14,7 @@ from fcr_edge.errors import DataError
 from fcr_train import data
 from fcr_train.checkpoint import Checkpoint
 from fcr_train.config import EmbedderConfig, TranslatorConfig, parse, to_table
-from fcr_train.embedders import EMBEDDERS
+from fcr_train.embedders import FaceEmbedder
 from fcr_train.translators import TRANSLATORS
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from fcr_train.checkpoint import Kind
     from fcr_train.data import Album, Dataset
-    from fcr_train.embedders import DenseNet121
     from fcr_train.networks import ResnetGenerator
     from fcr_train.splits import Fold
     from fcr_train.trainer import Streams
@@ -189,7 +188,7 @@ class EmbedderTask:
             1, len(training.people) // config.schedule.batch_size
         )
         torch.manual_seed(plan.seed)  # the initial weights
-        self.networks = EMBEDDERS[plan.model](config.dimension).to(plan.device)
+        self.networks = FaceEmbedder(plan.model, config.dimension).to(plan.device)
         schedule = config.schedule
         self.optimisers = {
             "embedder": torch.optim.AdamW(
@@ -268,7 +267,7 @@ def generate(generator: ResnetGenerator, skulls: Album, device: torch.device) ->
     return data.Album(np.concatenate(faces), skulls.people, skulls.views)
 
 
-def embed(embedder: DenseNet121, faces: Album, device: torch.device) -> Float32[Tensor, "n d"]:
+def embed(embedder: FaceEmbedder, faces: Album, device: torch.device) -> Float32[Tensor, "n d"]:
     """Embed an album, picture by picture in its order."""
     with torch.inference_mode():
         embeddings = [
