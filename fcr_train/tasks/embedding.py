@@ -145,7 +145,9 @@ class EmbedderTask:
         return Album(pixels, fakes.people, fakes.views)
 
 
-def embed(embedder: nn.Module, faces: Album, device: torch.device) -> Float32[Tensor, "n d"]:
+def embed(
+    embedder: Callable[[Tensor], Tensor], faces: Album, device: torch.device
+) -> Float32[Tensor, "n d"]:
     """Embed an album, picture by picture in its order."""
     with torch.inference_mode():
         embeddings = [
