@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SCHEMA = "fcr-checkpoint/1"
 _STATE_SCHEMA = "fcr-training-state/1"
 
-Kind = Literal["translator", "embedder"]
+Kind = Literal["translator", "embedder", "matcher"]
 
 
 @dataclass(frozen=True)
