@@ -110,8 +110,9 @@ def translation_batches(
 
     Paired, the face is the skull's own and both are jittered alike, so that they stay one above
     the other. Otherwise it is a random face *of the same view*, almost always another person's: a
-    discriminator that saw profiles where the skull is frontal would ask for them. Where the
-    configuration weighs the distance of embeddings, `mate` is the skull's own face.
+    discriminator that saw profiles where the skull is frontal would ask for them. What is known of
+    that face's person comes along as `face_planes`. Where the configuration weighs the distance of
+    embeddings, `mate` is the skull's own face.
     """
     faces_by_view = _group(data.faces.views)
     unmatched = sorted({*data.skulls.views} - {*faces_by_view})
@@ -134,6 +135,8 @@ def translation_batches(
             others = [rng.choice(faces_by_view[data.skulls.views[i]]) for i in chosen]
             face = to_batch(data.faces.pixels[others], -1, 1)
             batch["face"] = move(face, draw_moves(size, config.jitter, streams.torch))
+            strangers = [_forget(data.told[data.faces.people[i]], config, rng) for i in others]
+            batch["face_planes"] = tell(batch["face"], strangers, config.conditions)[:, 3:]
         batch["skull"] = _recolour_skull(batch["skull"], config.jitter, streams.torch)
         told = [_forget(data.told[data.skulls.people[i]], config, rng) for i in chosen]
         batch["skull"] = tell(batch["skull"], told, config.conditions)
