@@ -100,8 +100,8 @@ class Comparison:
     rank: int
     difference: Estimate
     """CMC(rank) of the first less that of the second; paired bootstrap by person."""
-    p: float
-    """Of the exact McNemar test, two-sided."""
+    p: float | None
+    """Of the exact McNemar test, two-sided; None where one side is a mean over random orders."""
 
 
 @dataclass(frozen=True)

@@ -434,7 +434,7 @@ def compare(
 ) -> Comparison:
     """Subtract the second's CMC at one of RANKS from the first's, on the same people.
 
-    Where draws were averaged, McNemar's test takes a person as found if most draws found her.
+    Where one is a mean over draws, nobody is just found or not, and McNemar's test is left out.
     Raises DataError where people or galleries differ.
     """
     if sorted(first.people) != sorted(second.people) or first.gallery != second.gallery:
@@ -444,6 +444,7 @@ def compare(
         )
     column = RANKS.index(rank)
     ours, theirs = (_sort(outcome).reached[:, column] for outcome in (first, second))
+    whole = all(np.all(shares == np.round(shares)) for shares in (ours, theirs))
     drawn = [(ours - theirs)[picks].mean(axis=1) for picks in resample(len(ours), bootstrap)]
     return Comparison(
         labels[0].probe,
@@ -453,7 +454,7 @@ def compare(
         first.gallery,
         rank,
         bound(float((ours - theirs).mean()), np.concatenate(drawn)),
-        mcnemar(ours > 0.5, theirs > 0.5),
+        mcnemar(ours == 1, theirs == 1) if whole else None,
     )
 
 

@@ -372,9 +372,12 @@ def test_two_systems_are_compared_on_the_same_people() -> None:
     assert difference.difference.value == pytest.approx(shares[0] - shares[1])
     assert difference.difference.low is not None
     assert difference.difference.low > 0.5
+    assert difference.p is not None
     assert difference.p < 1e-6
     nothing = retrieval.compare(outcomes[0], outcomes[0], labels, 10)
     assert (nothing.difference.low, nothing.difference.high, nothing.p) == (0, 0, 1)
+    drawn = [retrieval.measure_drawn(found, 30, 3) for found in (good, poor)]
+    assert retrieval.compare(drawn[0], drawn[1], labels, 10).p is None
     with pytest.raises(DataError, match="not measured on the same people"):
         retrieval.compare(outcomes[0], retrieval.measure(make_search(99, 100)), labels, 10)
 
