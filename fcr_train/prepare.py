@@ -42,7 +42,7 @@ def write_dataset(
 
     `augment` (0 to 4) of the paper's augmentations are written for every pair, with the same
     geometry on film and face. They are written for everybody, since each person trains in most
-    folds; `fcr_train.data.divide` keeps them out of whatever is held out. Raises DataError.
+    folds; `fcr_train.dataset.divide` keeps them out of whatever is held out. Raises DataError.
     """
     if not 0 <= augment <= len(AUGMENTATIONS):
         raise ConfigError(f"augment is {augment}: give 0 to {len(AUGMENTATIONS)}")

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from fcr_edge import imaging
 from fcr_edge.errors import ConfigError, DataError, FcrError
 from fcr_train.copies import to_8_bits
-from fcr_train.data import Kind
+from fcr_train.dataset import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import UInt8
 
-    from fcr_train.data import Dataset, Person, Picture
+    from fcr_train.dataset import Dataset, Person, Picture
 
 CELL = 160
 """Side of a picture on the sheet [pixels]."""

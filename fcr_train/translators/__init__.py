@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fcr_edge.errors import DataError
 from fcr_train.checkpoint import load_checkpoint
-from fcr_train.config import TranslatorConfig, parse
+from fcr_train.config import CONFIGS, TranslatorConfig, parse
 from fcr_train.networks import ResnetGenerator
 from fcr_train.translators.cut import CUT
+from fcr_train.translators.translator import Translator
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from fcr_train.checkpoint import Checkpoint
 
-__all__ = ["CUT", "TRANSLATORS", "load_generator"]
+__all__ = ["CUT", "TRANSLATORS", "Translator", "load_generator", "translator_config"]
 
-TRANSLATORS = {"cut": CUT, "fastcut": CUT}
+TRANSLATORS: dict[str, Callable[[Any], Translator]] = {"cut": CUT, "fastcut": CUT}
 """FastCUT is CUT with other numbers: compare the presets `cut.toml` and `fastcut.toml`."""
 
 
@@ -32,10 +34,17 @@ def load_generator(path: Path) -> tuple[ResnetGenerator, Checkpoint]:
             f"{path} holds a {checkpoint.kind} {checkpoint.model!r}: pass a translator, one of"
             f" {', '.join(TRANSLATORS)}"
         )
-    config = parse(TranslatorConfig, checkpoint.config)
+    config = translator_config(checkpoint)
     generator = ResnetGenerator(config.generator.ngf, config.generator.blocks)
     try:
         generator.load_state_dict(checkpoint.tensors)
     except RuntimeError as err:
         raise DataError(f"the weights in {path} do not fit its configuration: {err}") from err
     return generator.eval(), checkpoint
+
+
+def translator_config(checkpoint: Checkpoint) -> TranslatorConfig:
+    """Return the configuration that a translator was trained with."""
+    config = parse(CONFIGS[checkpoint.model], checkpoint.config)
+    assert isinstance(config, TranslatorConfig), "load_generator has checked the kind"
+    return config

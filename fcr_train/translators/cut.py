@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import nn
 from torch.nn import functional
 
 from fcr_train.losses import least_squares, patch_nce, sample_places
 from fcr_train.networks import PatchDiscriminator, PatchProjection, ResnetGenerator, luminance
+from fcr_train.trainer import Turn
+from fcr_train.translators.translator import Translator
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from jaxtyping import Float32
     from torch import Tensor
     from torch.optim import Optimizer
 
-    from fcr_train.config import TranslatorConfig
+    from fcr_train.config import CutConfig
+    from fcr_train.trainer import Batch
 
     Skull = Float32[Tensor, "n 1 h w"]
     Face = Float32[Tensor, "n 3 h w"]
     Loss = Float32[Tensor, ""]
 
 
-class CUT(nn.Module):
+class CUT(Translator):
     """Generator, discriminator and projection heads, trained together (seed paper, Eq. 8-11).
 
     The objective is GAN + lambda_nce PatchNCE + lambda_identity identity. FastCUT is the same with
@@ -36,11 +40,15 @@ class CUT(nn.Module):
     would not be held to the skull's features, and what the two pictures share is shape and shade.
     """
 
-    def __init__(self, config: TranslatorConfig) -> None:
+    needs_pairs: ClassVar[bool] = False
+
+    def __init__(self, config: CutConfig) -> None:
         super().__init__()
         self.config = config
         layers = config.patch_nce.layers
-        self.generator = ResnetGenerator(config.generator.ngf, config.generator.blocks)
+        self.generator: ResnetGenerator = ResnetGenerator(
+            config.generator.ngf, config.generator.blocks
+        )
         self.discriminator = PatchDiscriminator(
             config.discriminator.ndf, config.discriminator.halvings
         )
@@ -66,25 +74,22 @@ class CUT(nn.Module):
             for name, parameters in players.items()
         }
 
-    def step(
-        self, skull: Skull, face: Face, optimisers: dict[str, Optimizer], rng: torch.Generator
-    ) -> dict[str, float]:
-        """Improve the discriminator, then the generator, by one step; return the losses.
+    def turns(self, batch: Batch, rng: torch.Generator) -> Iterator[Turn]:
+        """Let the discriminator learn, then the generator.
 
         The face need not belong to the skull. `rng` decides the mirroring and the patches.
         """
+        skull, face = batch["skull"], batch["face"]
         mirrored = self.config.flip_equivariance and bool(torch.rand(1, generator=rng) < 0.5)
         fake_face = self.generator(skull.flip(3) if mirrored else skull)
 
         self.discriminator.requires_grad_(True)
-        discriminator_loss = self.discriminator_loss(fake_face.detach(), face)
-        _descend(optimisers["discriminator"], discriminator_loss)
+        loss = self.discriminator_loss(fake_face.detach(), face)
+        yield Turn("discriminator", {"discriminator": loss}, loss)
 
         self.discriminator.requires_grad_(False)  # the generator's turn: spares its gradients
         losses = self.generator_losses(skull, face, fake_face, mirrored, rng)
-        _descend(optimisers["generator"], self.weigh(losses))
-        losses["discriminator"] = discriminator_loss
-        return {name: loss.item() for name, loss in losses.items()}
+        yield Turn("generator", losses, self.weigh(losses))
 
     def discriminator_loss(self, fake_face: Face, face: Face) -> Loss:
         """Ask for 0 at every patch of a generated face and for 1 at every patch of a real one."""
@@ -141,9 +146,3 @@ class CUT(nn.Module):
         """
         identity_face = self.generator(luminance(face))
         return functional.l1_loss(identity_face, face)
-
-
-def _descend(optimiser: Optimizer, loss: Loss) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimiser.step()

@@ -1,0 +1,44 @@
+"""What a trainer asks of any method that translates a skull into a face."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
+    from torch.optim import Optimizer
+
+    from fcr_train.trainer import Batch, Turn
+
+
+class Translator(nn.Module):
+    """A method under training: its networks, its objective, its optimisers.
+
+    Another method, such as a diffusion, is one subclass, one preset and one line in `TRANSLATORS`
+    and in `fcr_train.config.CONFIGS`. All that a resumed training needs is in its state dict.
+    """
+
+    needs_pairs: ClassVar[bool]
+    """Whether `face` of a batch is the face of its skull's person."""
+
+    generator: nn.Module
+    """Takes skulls with their condition planes, gives faces in [-1, 1]; it is what is exported."""
+
+    @abstractmethod
+    def optimisers(self) -> dict[str, Optimizer]:
+        """Build the optimisers, by player."""
+
+    @abstractmethod
+    def turns(self, batch: Batch, rng: torch.Generator) -> Iterator[Turn]:
+        """Yield the players' turns of one step; between them the trainer improves the player.
+
+        Args:
+            batch: `skull` (n, 1 + planes, h, w) and `face` (n, 3, h, w) in [-1, 1]; `mate`, the
+                skull's own face, where the method needs pairs or weighs embeddings.
+            rng: The step's randomness, beside PyTorch's own stream.
+        """
