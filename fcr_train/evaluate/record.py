@@ -100,8 +100,8 @@ class Comparison:
     rank: int
     difference: Estimate
     """CMC(rank) of the first less that of the second; paired bootstrap by person."""
-    p: float
-    """Of the exact McNemar test, two-sided."""
+    p: float | None
+    """Of the exact McNemar test, two-sided; None where one side is a mean over random orders."""
 
 
 @dataclass(frozen=True)
@@ -270,8 +270,8 @@ class People:
 class Bootstrap:
     """How the intervals were drawn: by person, percentiles 2.5 and 97.5, gallery held fixed."""
 
-    draws: int
-    seed: int
+    draws: int = 2000
+    seed: int = 1
 
 
 @dataclass(frozen=True)
