@@ -289,7 +289,6 @@ def embedder(
     """Train a network that embeds a face, so that pictures of one person lie together."""
     from fcr_train.config import EmbedderConfig
     from fcr_train.dataset import read_dataset
-    from fcr_train.embedders import start_from
     from fcr_train.tasks import EmbedderTask, Plan
     from fcr_train.trainer import pick_device
     from fcr_train.translators import load_generator
@@ -300,10 +299,9 @@ def embedder(
     held_out = _read_fold(split, fold, dataset)
     plan = Plan(backbone, preset, settings, dataset, seed, pick_device(device), held_out)
     trained = load_generator(translator) if translator is not None else None
+    initial = read_weights(weights, backbone) if weights is not None else None
     with _counter("pictures") as count:
-        task = EmbedderTask(plan, trained, count)
-    if weights is not None:
-        start_from(task.networks, read_weights(weights, backbone))
+        task = EmbedderTask(plan, trained, initial, count)
     _train(task, out, resume)
 
 
