@@ -216,7 +216,7 @@ def identity_batches(
     An album holds one domain, such as portraits or generated faces. A person's pictures come from
     the albums in turn, the first one first. All of a batch show one view, and views take turns: a
     search compares pictures of one view, and to place a profile beside a frontal picture is harder
-    than to tell people apart (1 to 2 in 10 fewer mates found on simulated people).
+    than to tell people apart.
     """
     stacks = stack_by_view(albums)
     views = sorted(stacks)
