@@ -110,8 +110,9 @@ def translation_batches(
 
     Paired, the face is the skull's own and both are jittered alike, so that they stay one above
     the other. Otherwise it is a random face *of the same view*, almost always another person's: a
-    discriminator that saw profiles where the skull is frontal would ask for them. Where the
-    configuration weighs the distance of embeddings, `mate` is the skull's own face.
+    discriminator that saw profiles where the skull is frontal would ask for them. What is known of
+    that face's person comes along as `face_planes`. Where the configuration weighs the distance of
+    embeddings, `mate` is the skull's own face.
     """
     faces_by_view = _group(data.faces.views)
     unmatched = sorted({*data.skulls.views} - {*faces_by_view})
@@ -134,10 +135,10 @@ def translation_batches(
             others = [rng.choice(faces_by_view[data.skulls.views[i]]) for i in chosen]
             face = to_batch(data.faces.pixels[others], -1, 1)
             batch["face"] = move(face, draw_moves(size, config.jitter, streams.torch))
+            strangers = _recall([data.faces.people[i] for i in others], data.told, config, rng)
+            batch["face_planes"] = tell(batch["face"], strangers, config.conditions)[:, 3:]
         batch["skull"] = expose(batch["skull"], config.jitter, streams.torch)
-        told = [
-            forget(data.told[data.skulls.people[i]], config.condition_dropout, rng) for i in chosen
-        ]
+        told = _recall([data.skulls.people[i] for i in chosen], data.told, config, rng)
         batch["skull"] = tell(batch["skull"], told, config.conditions)
         yield batch
 
@@ -191,10 +192,7 @@ def matching_batches(
         moves = draw_moves(size, config.jitter, streams.torch)
         skull = move(to_batch(data.skulls.pixels[drawn], -1, 1), moves)
         skull = expose(skull, config.jitter, streams.torch)
-        told = [
-            forget(data.told[data.skulls.people[place]], config.condition_dropout, rng)
-            for place in drawn
-        ]
+        told = _recall([data.skulls.people[i] for i in drawn], data.told, config, rng)
         yield {
             "skull": tell(skull, told, config.conditions),
             "face": jitter(
@@ -293,10 +291,18 @@ def expose(
     return (skull + 1) * gain - 1
 
 
-def forget(known: Conditions, share: float, rng: np.random.Generator) -> Conditions:
-    """Leave each attribute unknown at random, so that unknown becomes a familiar input."""
-    lost = {name: None for name in ATTRIBUTES if rng.random() < share}
-    return replace(known, **lost)
+def _recall(
+    people: Sequence[str],
+    told: Mapping[str, Conditions],
+    config: TranslatorConfig | MatcherConfig,
+    rng: np.random.Generator,
+) -> list[Conditions]:
+    """Return what is known of each, leaving attributes unknown at random: a familiar input."""
+    known = []
+    for person in people:
+        lost = {name: None for name in ATTRIBUTES if rng.random() < config.condition_dropout}
+        known.append(replace(told[person], **lost))
+    return known
 
 
 def _load(

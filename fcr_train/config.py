@@ -255,7 +255,7 @@ class CutConfig(TranslatorConfig):
                 f"generator.architecture is {self.generator.architecture!r}: PatchNCE compares the"
                 " layers of a resnet"
             )
-        last_block = 11 + self.generator.blocks
+        last_block = (11 if self.generator.antialias else 9) + self.generator.blocks
         if self.patch_nce.layers[-1] > last_block:
             raise ConfigError(
                 f"patch_nce.layers names layer {self.patch_nce.layers[-1]}, but the encoder of a"
@@ -367,6 +367,8 @@ class MatcherConfig:
 AnyConfig = TranslatorConfig | EmbedderConfig | MatcherConfig
 
 CONFIGS: dict[str, type[AnyConfig]] = {
+    "cyclegan": CycleGanConfig,
+    "pix2pix": Pix2PixConfig,
     "cut": CutConfig,
     "fastcut": CutConfig,
     "vgg16": EmbedderConfig,
