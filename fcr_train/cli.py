@@ -287,7 +287,9 @@ def translator(
 @app.command()
 def embedder(
     data: Data,
-    backbone: Annotated[str, typer.Option(help="densenet121.")] = "densenet121",
+    backbone: Annotated[
+        str, typer.Option(help="vgg16, resnet18, resnet101 or densenet121.")
+    ] = "densenet121",
     preset: Preset = "small",
     config: ConfigFile = None,
     translator: Annotated[
@@ -297,7 +299,15 @@ def embedder(
     weights: Annotated[
         Path | None, typer.Option(help="File of torchvision weights to start from.")
     ] = None,
-    epochs: Epochs = None,
+    weights_sha256: Annotated[
+        str | None, typer.Option(help="Hash of a file that torchvision does not publish.")
+    ] = None,
+    download: Annotated[
+        Path | None, typer.Option(help="Folder to fetch torchvision's ImageNet weights into.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=0, help="Epochs in all; 0 trains nothing (the seed paper).")
+    ] = None,
     seed: Seed = 1,
     device: Device = "auto",
     split: SplitFile = None,
@@ -306,23 +316,32 @@ def embedder(
     resume: Resume = False,
 ) -> None:
     """Train a network that embeds a face, so that pictures of one person lie together."""
+    from fcr_train.checkpoint import save_checkpoint
     from fcr_train.config import EmbedderConfig
     from fcr_train.dataset import read_dataset
-    from fcr_train.embedders import start_from
+    from fcr_train.embedders import describe_untrained
     from fcr_train.tasks import EmbedderTask, Plan
-    from fcr_train.trainer import pick_device
+    from fcr_train.trainer import CHECKPOINT_FILE, pick_device
     from fcr_train.translators import load_generator
-    from fcr_train.weights import read_weights
+    from fcr_train.weights import download_weights, read_weights
 
-    settings, preset = _read_settings(EmbedderConfig, backbone, preset, config, epochs)
+    settings, preset = _read_settings(EmbedderConfig, backbone, preset, config, epochs or None)
+    if download is not None:
+        weights = download_weights(backbone, download)
+    initial = None if weights is None else read_weights(weights, backbone, weights_sha256)
+    if epochs == 0:
+        folder = out or Path("runs") / f"{backbone}-untrained"
+        checkpoint = describe_untrained(backbone, preset, settings, initial, seed)
+        save_checkpoint(folder / CHECKPOINT_FILE, checkpoint)
+        _console().print(f"not trained; initial weights: {checkpoint.data['initial_weights']}")
+        typer.echo(folder / CHECKPOINT_FILE)
+        return
     dataset = read_dataset(data)
     held_out = _read_fold(split, fold, dataset)
     plan = Plan(backbone, preset, settings, dataset, seed, pick_device(device), held_out)
     trained = load_generator(translator) if translator is not None else None
     with _counter("pictures") as count:
-        task = EmbedderTask(plan, trained, count)
-    if weights is not None:
-        start_from(task.networks, read_weights(weights, backbone))
+        task = EmbedderTask(plan, trained, initial, count)
     _train(task, out, resume)
 
 
