@@ -14,7 +14,7 @@ import onnxscript
 import torch
 
 import fcr_edge
-from export.card import INTENDED_USE, render_card
+from export.card import render_card
 from export.parity import (
     compare_embedder,
     compare_translator,
@@ -34,8 +34,9 @@ from fcr_edge.bundle import (
     write_bundle,
 )
 from fcr_edge.errors import BundleError, DataError
-from fcr_train.data import read_dataset
+from fcr_train.dataset import read_dataset
 from fcr_train.embedders import load_embedder
+from fcr_train.evaluate.card import INTENDED_USE
 from fcr_train.translators import load_generator
 
 if TYPE_CHECKING:

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fcr_train.evaluate.card import LIMITS, write_bullets
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from fcr_edge.bundle import Description, ModelEntry, ParityRow, Scalar
 
-INTENDED_USE = (
-    "Research, and support of qualified examiners: from the radiograph of an unidentified skull, "
-    "generate a face and rank a gallery of missing persons by similarity to it."
+PARITY = (
+    "Parity, below, says that the exported networks compute what the trained ones do. It is not a "
+    "measure of how well they do it."
 )
-
-LIMITS = """\
-- A ranked list is an investigative lead for a qualified examiner. It is never an identification,
-  and a high rank or similarity is no probability of identity.
-- The face is generated. It is one face that fits what the network learned, not a likeness, and
-  its skin, hair, eyes and age are not in the skull.
-- Networks trained on simulated people measure the method. They say nothing about accuracy on real
-  people, and nothing may be concluded from their candidates for a real film.
-- People unlike those in the training data, by ancestry, age, sex or injury, may fare worse; how
-  much worse has to be measured before use.
-- Parity, below, says that the exported networks compute what the trained ones do. It is not a
-  measure of how well they do it."""
 
 
 def render_card(description: Description) -> str:
@@ -44,7 +34,7 @@ def _lines(description: Description) -> Iterator[str]:
     yield f"- Soft-tissue recipe: {description.soft_tissue}"
     yield f"- Fingerprint of the embedder: `{description.fingerprint}`"
     yield from ("", "## Intended use", "", description.intended_use)
-    yield from ("", "## Limits", "", LIMITS)
+    yield from ("", "## Limits", "", *write_bullets((*LIMITS, PARITY)))
     for role, entry in description.models.items():
         yield from ("", f"## The {role}", "", *_describe_model(entry))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import sys
 from dataclasses import replace
 from enum import Enum
@@ -20,8 +21,10 @@ from fcr_edge.errors import ConfigError, DeviceError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from rich.console import Console
+
     from fcr_train.config import EmbedderConfig, TranslatorConfig
-    from fcr_train.data import Dataset
+    from fcr_train.dataset import Dataset
     from fcr_train.splits import Fold, Split
     from fcr_train.survey import Survey
     from fcr_train.tasks import EmbedderTask, TranslatorTask
@@ -203,7 +206,7 @@ def split(
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same split.")] = 1,
 ) -> None:
     """Decide who is held out in each fold, and check that nobody is on two sides."""
-    from fcr_train.data import read_dataset
+    from fcr_train.dataset import read_dataset
     from fcr_train.splits import check_leaks, split_by_pair, split_by_person, write_split
 
     dataset = read_dataset(data)
@@ -226,7 +229,7 @@ def gallery_sheet(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 1,
 ) -> None:
     """Draw a contact sheet of a dataset: a row a person, a column a view and kind."""
-    from fcr_train.data import read_dataset
+    from fcr_train.dataset import read_dataset
     from fcr_train.sheet import write_sheet
 
     write_sheet(read_dataset(data), out, people, kinds.split(","), views.split(","), seed)
@@ -249,7 +252,7 @@ def translator(
 ) -> None:
     """Train a network that translates a skull into a face, without pairs."""
     from fcr_train.config import TranslatorConfig
-    from fcr_train.data import read_dataset
+    from fcr_train.dataset import read_dataset
     from fcr_train.tasks import Plan, TranslatorTask
     from fcr_train.trainer import pick_device
 
@@ -285,11 +288,12 @@ def embedder(
 ) -> None:
     """Train a network that embeds a face, so that pictures of one person lie together."""
     from fcr_train.config import EmbedderConfig
-    from fcr_train.data import read_dataset
-    from fcr_train.embedders import load_weights
+    from fcr_train.dataset import read_dataset
+    from fcr_train.embedders import start_from
     from fcr_train.tasks import EmbedderTask, Plan
     from fcr_train.trainer import pick_device
     from fcr_train.translators import load_generator
+    from fcr_train.weights import read_weights
 
     settings, preset = _read_settings(EmbedderConfig, backbone, preset, config, epochs)
     dataset = read_dataset(data)
@@ -299,7 +303,7 @@ def embedder(
     with _counter("pictures") as count:
         task = EmbedderTask(plan, trained, count)
     if weights is not None:
-        load_weights(task.networks, weights)
+        start_from(task.networks, read_weights(weights, backbone))
     _train(task, out, resume)
 
 
@@ -442,23 +446,31 @@ def _print_split(dataset: Dataset, split: Split) -> None:
 
 
 def _train(task: TranslatorTask | EmbedderTask, out: Path | None, resume: bool) -> None:
+    from fcr_train.processes import is_first, joined
     from fcr_train.trainer import train
 
     plan = task.plan
     folder = out or Path("runs") / f"{plan.model}-{plan.preset}"
-    with _watcher() as watch:
+    with joined(plan.device.type), _watcher() as watch:
         checkpoint = train(task, folder, plan.seed, plan.identity, resume, watch)
-    typer.echo(checkpoint)
+        if is_first():
+            typer.echo(checkpoint)
+
+
+def _console() -> Console:
+    """Speak on stderr; of several processes that torchrun started, only the first one does."""
+    from rich.console import Console
+
+    return Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0")
 
 
 @contextlib.contextmanager
 def _counter(what: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar with the time left, fed by (done, total)."""
-    from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=_console()) as bar:
         shown = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(shown, completed=done, total=total)
 
@@ -466,11 +478,10 @@ def _counter(what: str) -> Iterator[Callable[[int, int], None]]:
 @contextlib.contextmanager
 def _watcher() -> Iterator[Callable[[Progress], None]]:
     """Show a bar with losses and the time left, and a line for each epoch that ended."""
-    from rich.console import Console
     from rich.progress import Progress as Bar
     from rich.progress import TextColumn
 
-    console = Console(stderr=True)
+    console = _console()
     columns = (*Bar.get_default_columns(), TextColumn("{task.fields[figures]}"))
     with Bar(*columns, console=console) as bar:
         shown = bar.add_task("training", total=None, figures="")

@@ -10,8 +10,9 @@ import types
 import typing
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from fcr_edge.conditions import ATTRIBUTES
 from fcr_edge.errors import ConfigError
 from fcr_edge.soft_tissue import RECIPES
 
@@ -27,8 +28,12 @@ if TYPE_CHECKING:
 PRESETS = ("paper", "small", "tiny")
 """`paper`: as published, for a GPU. `small`: about an hour on two CPU cores. `tiny`: for tests."""
 
-GENERATOR_DOWNSAMPLING = 4
-"""The generator halves its input twice, so sizes are multiples of this."""
+RESNET_HALVINGS = 2
+"""How often the ResNet generator halves its input (Johnson et al. 2016)."""
+
+Architecture = Literal["resnet", "unet"]
+Precision = Literal["float32", "bfloat16", "float16"]
+Identity = Literal["l1", "nce"]
 
 Config = TypeVar("Config")
 
@@ -65,6 +70,10 @@ class Schedule:
     """Adam's decay of the mean gradient, from 0 to below 1."""
     beta2: float = 0.999
     """Adam's decay of the mean squared gradient, from 0 to below 1."""
+    accumulate: int = 1
+    """Parts that a batch is taken in, 1 or more, to save memory; they divide the batch."""
+    precision: Precision = "float32"
+    """What the forward pass computes in; weights and optimisers stay in float32."""
 
     def __post_init__(self) -> None:
         _check("schedule.epochs", self.epochs, least=0)
@@ -76,6 +85,12 @@ class Schedule:
             _check("schedule.steps_per_epoch", self.steps_per_epoch, least=1)
         _check("schedule.beta1", self.beta1, least=0, below=1)
         _check("schedule.beta2", self.beta2, least=0, below=1)
+        _check("schedule.accumulate", self.accumulate, least=1)
+        if self.batch_size % self.accumulate:
+            raise ConfigError(
+                f"schedule.accumulate is {self.accumulate}, which does not divide"
+                f" schedule.batch_size, {self.batch_size}: change either"
+            )
 
     @property
     def total(self) -> int:
@@ -96,16 +111,31 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Generator:
-    """The ResNet generator's size."""
+    """The generator's architecture and size."""
 
     ngf: int
-    """Channels at full resolution, 1 or more; four times as many in the residual blocks."""
-    blocks: int
-    """Residual blocks, 1 or more."""
+    """Channels at full resolution, 1 or more; more in the depth of the network."""
+    architecture: Architecture = "resnet"
+    """`resnet` (Johnson et al. 2016) or `unet` (Isola et al. 2017)."""
+    blocks: int = 9
+    """Residual blocks of a ResNet, 1 or more."""
+    halvings: int = 8
+    """Halvings of a U-Net, 2 or more: 8 take 256 pixels to 1."""
+    antialias: bool = True
+    """A ResNet halves and doubles behind a low-pass filter (CUT; not in CycleGAN)."""
+    dropout: float = 0.0
+    """Share of features dropped in training, from 0 to below 1: the noise of pix2pix."""
 
     def __post_init__(self) -> None:
         _check("generator.ngf", self.ngf, least=1)
         _check("generator.blocks", self.blocks, least=1)
+        _check("generator.halvings", self.halvings, least=2)
+        _check("generator.dropout", self.dropout, least=0, below=1)
+
+    @property
+    def divisor(self) -> int:
+        """What the side of a picture has to be a multiple of."""
+        return int(2 ** (self.halvings if self.architecture == "unet" else RESNET_HALVINGS))
 
 
 @dataclass(frozen=True)
@@ -116,6 +146,8 @@ class Discriminator:
     """Channels of the first layer, 1 or more."""
     halvings: int = 3
     """Halvings of the resolution, 1 or more: 3 judge the published patches of 70 pixels."""
+    antialias: bool = True
+    """Halve behind a low-pass filter (CUT; not in pix2pix and CycleGAN)."""
 
     def __post_init__(self) -> None:
         _check("discriminator.ndf", self.ndf, least=1)
@@ -146,52 +178,17 @@ class PatchNce:
 
 
 @dataclass(frozen=True)
-class TranslatorConfig:
-    """All that defines the training of a translator (CUT, FastCUT)."""
-
-    size: int
-    """Side of film and face [pixels], a multiple of 4, 32 or more."""
-    generator: Generator
-    discriminator: Discriminator
-    schedule: Schedule
-    lambda_nce: float
-    """Weight of PatchNCE, 0 or more (1 in CUT, 10 in FastCUT)."""
-    lambda_identity: float
-    """Weight of the identity loss, 0 or more (1 in CUT, 0 in FastCUT: it is not computed)."""
-    flip_equivariance: bool
-    """Mirror half of the skulls, compare patches with the unmirrored skull (FastCUT)."""
-    patch_nce: PatchNce = field(default_factory=PatchNce)
-    split: Split = field(default_factory=Split)
-    soft_tissue: str = "classical-1"
-    """Soft-tissue recipe of the films, by name."""
-
-    def __post_init__(self) -> None:
-        _check("size", self.size, least=32)
-        if self.size % GENERATOR_DOWNSAMPLING:
-            raise ConfigError(f"size is {self.size}: give a multiple of {GENERATOR_DOWNSAMPLING}")
-        _check("lambda_nce", self.lambda_nce, least=0)
-        _check("lambda_identity", self.lambda_identity, least=0)
-        last_block = 11 + self.generator.blocks
-        if self.patch_nce.layers[-1] > last_block:
-            raise ConfigError(
-                f"patch_nce.layers names layer {self.patch_nce.layers[-1]}, but the encoder of a"
-                f" generator with {self.generator.blocks} blocks ends at {last_block}"
-            )
-        _check_recipe(self.soft_tissue)
-
-
-@dataclass(frozen=True)
 class Jitter:
-    """Random changes of a training portrait; each is drawn evenly from -value to +value."""
+    """Random changes of a training picture; each is drawn evenly from -value to +value."""
 
-    degrees: float
+    degrees: float = 0.0
     """Rotation [degrees], 0 to 45."""
-    shift: float
+    shift: float = 0.0
     """Shift in each direction [share of the side], 0 to 0.5."""
-    scale: float
+    scale: float = 0.0
     """Change of scale [share], 0 to 0.5."""
-    colour: float
-    """Change of brightness, contrast and saturation [share], 0 to 1."""
+    colour: float = 0.0
+    """Change of brightness, contrast and saturation, of a film its exposure [share], 0 to 1."""
 
     def __post_init__(self) -> None:
         _check("jitter.degrees", self.degrees, least=0, most=45)
@@ -200,12 +197,108 @@ class Jitter:
         _check("jitter.colour", self.colour, least=0, most=1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TranslatorConfig:
+    """What defines the training of any translator; each method adds its own weights."""
+
+    size: int
+    """Side of film and face [pixels], 32 or more, a multiple of `generator.divisor`."""
+    generator: Generator
+    discriminator: Discriminator
+    schedule: Schedule
+    conditions: tuple[str, ...] = ()
+    """What the generator is told of the person beside the film: any of sex, age, bmi."""
+    condition_dropout: float = 0.2
+    """Share of the training in which an attribute is left unknown, 0 to 1, each by itself."""
+    lambda_embedding: float = 0.0
+    """Weight of the distance between the embeddings of generated and true face, 0 or more."""
+    ema: float = 0.0
+    """Decay of the running mean of the generator's weights, from 0 (none) to below 1."""
+    split: Split = field(default_factory=Split)
+    jitter: Jitter = field(default_factory=Jitter)
+    soft_tissue: str = "classical-1"
+    """Soft-tissue recipe of the films, by name."""
+
+    def __post_init__(self) -> None:
+        _check("size", self.size, least=32)
+        if self.size % self.generator.divisor:
+            raise ConfigError(
+                f"size is {self.size}: give a multiple of {self.generator.divisor}, as often does"
+                " the generator halve it"
+            )
+        _check_conditions(self.conditions, self.condition_dropout)
+        _check("lambda_embedding", self.lambda_embedding, least=0)
+        _check("ema", self.ema, least=0, below=1)
+        _check_recipe(self.soft_tissue)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutConfig(TranslatorConfig):
+    """CUT and FastCUT (Park et al. 2020; seed paper, Eq. 8-11)."""
+
+    lambda_nce: float
+    """Weight of PatchNCE, 0 or more (1 in CUT, 10 in FastCUT)."""
+    lambda_identity: float
+    """Weight of the identity loss, 0 or more (1 in CUT, 0 in FastCUT: it is not computed)."""
+    flip_equivariance: bool
+    """Mirror half of the skulls, compare patches with the unmirrored skull (FastCUT)."""
+    identity: Identity = "l1"
+    """The identity loss: `l1` as in the seed paper (Eq. 10), `nce` as in the original."""
+    patch_nce: PatchNce = field(default_factory=PatchNce)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check("lambda_nce", self.lambda_nce, least=0)
+        _check("lambda_identity", self.lambda_identity, least=0)
+        if self.generator.architecture != "resnet":
+            raise ConfigError(
+                f"generator.architecture is {self.generator.architecture!r}: PatchNCE compares the"
+                " layers of a resnet"
+            )
+        last_block = (11 if self.generator.antialias else 9) + self.generator.blocks
+        if self.patch_nce.layers[-1] > last_block:
+            raise ConfigError(
+                f"patch_nce.layers names layer {self.patch_nce.layers[-1]}, but the encoder of a"
+                f" generator with {self.generator.blocks} blocks ends at {last_block}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CycleGanConfig(TranslatorConfig):
+    """CycleGAN (Zhu et al. 2017; seed paper, Eq. 1-4)."""
+
+    lambda_cycle: float = 10.0
+    """Weight of the cycle, there and back, 0 or more."""
+    lambda_identity: float = 0.5
+    """Weight of the identity loss as a share of `lambda_cycle`, 0 or more."""
+    pool_size: int = 50
+    """Generated pictures kept to show the discriminators older work, 0 or more."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check("lambda_cycle", self.lambda_cycle, least=0)
+        _check("lambda_identity", self.lambda_identity, least=0)
+        _check("pool_size", self.pool_size, least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pix2PixConfig(TranslatorConfig):
+    """pix2pix, the conditional GAN (Isola et al. 2017; seed paper, Eq. 5)."""
+
+    lambda_l1: float = 100.0
+    """Weight of the L1 distance from the true face, 0 or more."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check("lambda_l1", self.lambda_l1, least=0)
+
+
 @dataclass(frozen=True)
 class EmbedderConfig:
     """All that defines the training of a face embedder."""
 
     size: int
-    """Side of a face [pixels], 32 or more: DenseNet121 halves it five times."""
+    """Side of a face [pixels], 32 or more: every backbone halves it five times."""
     schedule: Schedule
     jitter: Jitter
     dimension: int | None = None
@@ -225,18 +318,69 @@ class EmbedderConfig:
         _check("pictures_per_person", self.pictures_per_person, least=2)
         _check("temperature", self.temperature, above=0)
         _check("weight_decay", self.weight_decay, least=0)
-        _check("schedule.batch_size (people)", self.schedule.batch_size, least=2)
+        _check_contrast(self.schedule)
 
 
-CONFIGS: dict[str, type[TranslatorConfig] | type[EmbedderConfig]] = {
-    "cut": TranslatorConfig,
-    "fastcut": TranslatorConfig,
+@dataclass(frozen=True, kw_only=True)
+class MatcherConfig:
+    """All that defines the training of a direct skull-to-face matcher."""
+
+    size: int
+    """Side of film and face [pixels], 32 or more, a multiple of 2 to the power of `halvings`."""
+    schedule: Schedule
+    jitter: Jitter
+    width: int
+    """Channels of the first layer of either tower, 1 or more; each layer doubles them."""
+    halvings: int = 3
+    """Layers of a tower, 1 or more, each of which halves the picture."""
+    dimension: int = 128
+    """Length of an embedding, 1 or more."""
+    temperature: float = 0.1
+    """Softmax temperature of the contrastive loss, above 0."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (AdamW), 0 or more."""
+    conditions: tuple[str, ...] = ()
+    """What the skull's tower is told of the person beside the film: any of sex, age, bmi."""
+    condition_dropout: float = 0.2
+    """Share of the training in which an attribute is left unknown, 0 to 1, each by itself."""
+    split: Split = field(default_factory=Split)
+    soft_tissue: str = "classical-1"
+    """Soft-tissue recipe of the films, by name."""
+
+    def __post_init__(self) -> None:
+        _check("size", self.size, least=32)
+        _check("width", self.width, least=1)
+        _check("halvings", self.halvings, least=1)
+        if self.size % 2**self.halvings:
+            raise ConfigError(
+                f"size is {self.size}: give a multiple of {2**self.halvings}, as often do the"
+                " towers halve it"
+            )
+        _check("dimension", self.dimension, least=1)
+        _check("temperature", self.temperature, above=0)
+        _check("weight_decay", self.weight_decay, least=0)
+        _check_conditions(self.conditions, self.condition_dropout)
+        _check_recipe(self.soft_tissue)
+        _check_contrast(self.schedule)
+
+
+AnyConfig = TranslatorConfig | EmbedderConfig | MatcherConfig
+
+CONFIGS: dict[str, type[AnyConfig]] = {
+    "cyclegan": CycleGanConfig,
+    "pix2pix": Pix2PixConfig,
+    "cut": CutConfig,
+    "fastcut": CutConfig,
+    "vgg16": EmbedderConfig,
+    "resnet18": EmbedderConfig,
+    "resnet101": EmbedderConfig,
     "densenet121": EmbedderConfig,
+    "two_tower": MatcherConfig,
 }
 """The kind of configuration of each model that has presets."""
 
 
-def load_preset(model: str, preset: str) -> TranslatorConfig | EmbedderConfig:
+def load_preset(model: str, preset: str) -> AnyConfig:
     """Read the preset of a model. Raises ConfigError for an unknown model or preset."""
     if model not in CONFIGS:
         raise ConfigError(f"unknown model {model!r}: choose one of {', '.join(CONFIGS)}")
@@ -246,7 +390,7 @@ def load_preset(model: str, preset: str) -> TranslatorConfig | EmbedderConfig:
     return parse(CONFIGS[model], tomllib.loads(file.read_text(encoding="utf-8")))
 
 
-def load_file(model: str, path: Path) -> TranslatorConfig | EmbedderConfig:
+def load_file(model: str, path: Path) -> AnyConfig:
     """Read a configuration that the user wrote. Raises ConfigError."""
     if model not in CONFIGS:
         raise ConfigError(f"unknown model {model!r}: choose one of {', '.join(CONFIGS)}")
@@ -275,7 +419,7 @@ def parse(kind: type[Config], table: Mapping[str, Any], prefix: str = "") -> Con
     )
 
 
-def to_table(config: TranslatorConfig | EmbedderConfig) -> dict[str, Any]:
+def to_table(config: AnyConfig) -> dict[str, Any]:
     """Return the configuration as a table of JSON values, which `parse` reads back."""
     table: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
     return table
@@ -295,13 +439,35 @@ def _convert(wanted: Any, value: Any, key: str) -> Any:
             return None
         wanted = typing.get_args(wanted)[0]
     if typing.get_origin(wanted) is tuple and isinstance(value, (list, tuple)):
-        return tuple(_convert(int, number, key) for number in value)
+        return tuple(_convert(typing.get_args(wanted)[0], item, key) for item in value)
+    if typing.get_origin(wanted) is Literal:
+        if value not in typing.get_args(wanted):
+            choices = ", ".join(map(str, typing.get_args(wanted)))
+            raise ConfigError(f"{key} is {value!r}: choose one of {choices}")
+        return value
     if wanted is float and type(value) is int:
         return float(value)
     if type(value) is not wanted:
         expected = getattr(wanted, "__name__", str(wanted))
         raise ConfigError(f"{key} is {value!r}: give a value of type {expected}")
     return value
+
+
+def _check_conditions(names: tuple[str, ...], dropout: float) -> None:
+    _check("condition_dropout", dropout, least=0, most=1)
+    if {*names} - {*ATTRIBUTES} or len({*names}) < len(names):
+        raise ConfigError(
+            f"conditions are {list(names)}: list each of {', '.join(ATTRIBUTES)} at most once"
+        )
+
+
+def _check_contrast(schedule: Schedule) -> None:
+    _check("schedule.batch_size (people)", schedule.batch_size, least=2)
+    if schedule.accumulate > 1:
+        raise ConfigError(
+            f"schedule.accumulate is {schedule.accumulate}, but a contrastive loss compares all of"
+            " a batch: leave it at 1, and to save memory lower schedule.batch_size or size"
+        )
 
 
 def _check_recipe(name: str) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from fcr_edge import imaging
 from fcr_edge.errors import ConfigError, DataError
 from fcr_train.augment import AUGMENTATIONS, apply_change, draw_change
+from fcr_train.files import write_whole
 from fcr_train.layouts import Attributes
-from fcr_train.simulate.dataset import SCHEMA, table, write_whole
+from fcr_train.simulate.dataset import SCHEMA, table
 from fcr_train.survey import MAX_SIDE, read_source, refuse_errors
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def write_dataset(
 
     `augment` (0 to 4) of the paper's augmentations are written for every pair, with the same
     geometry on film and face. They are written for everybody, since each person trains in most
-    folds; `fcr_train.data.divide` keeps them out of whatever is held out. Raises DataError.
+    folds; `fcr_train.dataset.divide` keeps them out of whatever is held out. Raises DataError.
     """
     if not 0 <= augment <= len(AUGMENTATIONS):
         raise ConfigError(f"augment is {augment}: give 0 to {len(AUGMENTATIONS)}")

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from fcr_edge import imaging
 from fcr_edge.errors import ConfigError, DataError, FcrError
 from fcr_train.copies import to_8_bits
-from fcr_train.data import Kind
+from fcr_train.dataset import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import UInt8
 
-    from fcr_train.data import Dataset, Person, Picture
+    from fcr_train.dataset import Dataset, Person, Picture
 
 CELL = 160
 """Side of a picture on the sheet [pixels]."""
@@ -76,7 +76,7 @@ def write_sheet(
         for left, (view, kind) in zip(lefts, columns, strict=True):
             _paste(sheet, (left, _top(row)), first.get((person.name, view, kind)))
     if notice:
-        draw.text((MARGIN, height - MARGIN), notice, TEXT, _font(13), anchor="ls")
+        draw.text((MARGIN, height - MARGIN), notice, TEXT, load_font(13), anchor="ls")
     imaging.write_png(path, np.asarray(sheet), {"Synthetic": notice} if notice else None)
 
 
@@ -98,9 +98,9 @@ def _head(
     named = set()
     for left, (view, kind) in zip(lefts, columns, strict=True):
         if view not in named:
-            draw.text((left, MARGIN + 8), view, TEXT, _font(15), anchor="lm")
+            draw.text((left, MARGIN + 8), view, TEXT, load_font(15), anchor="lm")
             named.add(view)
-        draw.text((left, MARGIN + 28), kind, QUIET, _font(12), anchor="lm")
+        draw.text((left, MARGIN + 28), kind, QUIET, load_font(12), anchor="lm")
 
 
 def _top(row: int) -> int:
@@ -112,15 +112,16 @@ def _caption(draw: ImageDraw.ImageDraw, row: int, person: Person) -> None:
     middle = _top(row) + CELL / 2
     age = "" if person.age is None else f"{person.age:.0f}"
     details = ", ".join(part for part in (person.sex, age) if part)
-    draw.text((MARGIN, middle - 9), _fit(draw, person.name), TEXT, _font(13), anchor="lm")
-    draw.text((MARGIN, middle + 9), details, QUIET, _font(12), anchor="lm")
+    name = fit_text(draw, person.name, CAPTION - GAP, 13)
+    draw.text((MARGIN, middle - 9), name, TEXT, load_font(13), anchor="lm")
+    draw.text((MARGIN, middle + 9), details, QUIET, load_font(12), anchor="lm")
 
 
-def _fit(draw: ImageDraw.ImageDraw, name: str) -> str:
-    """Shorten a name to the column of captions."""
-    while draw.textlength(name, _font(13)) > CAPTION - GAP:
-        name = name[:-2] + "…" if name.endswith("…") else name[:-1] + "…"
-    return name
+def fit_text(draw: ImageDraw.ImageDraw, text: str, width: float, size: int) -> str:
+    """Shorten a line of font `size` to `width` [pixels both]."""
+    while text and draw.textlength(text, load_font(size)) > width:
+        text = text.removesuffix("…")[:-1] + "…" if len(text) > 1 else ""
+    return text
 
 
 def _paste(sheet: Image.Image, corner: tuple[int, int], picture: Picture | None) -> None:
@@ -144,5 +145,6 @@ def _read(picture: Picture) -> UInt8[np.ndarray, "h w 3"]:
     return imaging.to_rgb(imaging.resize(pixels, (height, width)))
 
 
-def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+def load_font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    """Return the one font of all sheets in a size [pixels]; it comes with Pillow."""
     return ImageFont.load_default(size)

@@ -13,15 +13,15 @@ import numpy as np
 
 from fcr_edge import imaging
 from fcr_edge.errors import ConfigError, DataError, ImageError
-from fcr_train import data
 from fcr_train.copies import find_copies, fingerprint
+from fcr_train.dataset import line_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Hashable, Sequence
     from pathlib import Path
 
     from fcr_train.copies import Fingerprint
-    from fcr_train.data import Dataset, Pair, Picture
+    from fcr_train.dataset import Dataset, Pair, Picture
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +78,11 @@ class Fold:
         return self.split.folds[self.number]
 
     @property
+    def is_by_pair(self) -> bool:
+        """Tell whether views, not people, are held out, so that people are on both sides."""
+        return self.split.by == "pair"
+
+    @property
     def record(self) -> str:
         """Name the split and fold for a checkpoint: equal where the same are held out."""
         digest = hashlib.sha256(self.split.to_json().encode()).hexdigest()
@@ -92,7 +97,7 @@ def split_by_person(dataset: Dataset, folds: int = 5, seed: int = 1) -> Split:
     """
     if not 2 <= folds <= len(dataset.people):
         raise ConfigError(f"folds is {folds}: give 2 to {len(dataset.people)}, a person a fold")
-    line = data.line_up(dataset.people, seed)
+    line = line_up(dataset.people, seed)
     names = dataset.names
     parts = [dataset.pairs({names[place] for place in line[fold::folds]}) for fold in range(folds)]
     return Split("person", seed, dataset.sha256, tuple(map(tuple, parts)))

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,22 @@ def one_thread() -> None:
     """Networks this small lose more time to threads waiting for one another than they gain."""
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def take_step() -> Callable[..., dict[str, float]]:
+    """Take the turns of one step as the trainer does, in single precision."""
+
+    def step(translator: Any, batch: Any, optimisers: Any, rng: Any) -> dict[str, float]:
+        losses = {}
+        for turn in translator.turns(batch, rng):
+            turn.objective.backward()
+            optimisers[turn.player].step()
+            optimisers[turn.player].zero_grad(set_to_none=True)
+            losses |= {name: loss.item() for name, loss in turn.losses.items()}
+        return losses
+
+    return step
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ from fcr_edge.errors import ConfigError
 from fcr_train.config import (
     CONFIGS,
     PRESETS,
+    CutConfig,
     Schedule,
-    TranslatorConfig,
     load_file,
     load_preset,
     parse,
@@ -59,8 +59,8 @@ def test_fastcut_differs_from_cut_in_its_own_numbers_only(preset: str) -> None:
 def test_paper_presets_state_the_published_numbers() -> None:
     cut, fastcut = load_preset("cut", "paper"), load_preset("fastcut", "paper")
 
-    assert isinstance(cut, TranslatorConfig)
-    assert isinstance(fastcut, TranslatorConfig)
+    assert isinstance(cut, CutConfig)
+    assert isinstance(fastcut, CutConfig)
     assert (cut.lambda_nce, cut.lambda_identity, cut.schedule.total) == (1, 1, 400)
     assert (fastcut.lambda_nce, fastcut.lambda_identity, fastcut.schedule.total) == (10, 0, 200)
     for config in (cut, fastcut):
@@ -80,7 +80,14 @@ def test_paper_presets_state_the_published_numbers() -> None:
         pytest.param({"lambda_nce": float("nan")}, ["lambda_nce", "nan"], id="not a number"),
         pytest.param({"flip_equivariance": 1}, ["flip_equivariance", "bool"], id="flag"),
         pytest.param({"soft_tissue": "magic"}, ["magic", "none", "classical-1"], id="recipe"),
-        pytest.param({"generator": {"ngf": 8}}, ["generator.blocks", "missing"], id="missing"),
+        pytest.param({"generator": {"blocks": 8}}, ["generator.ngf", "missing"], id="missing"),
+        pytest.param(
+            {"generator": {"ngf": 8, "architecture": "vit"}},
+            ["'vit'", "resnet, unet"],
+            id="choice",
+        ),
+        pytest.param({"conditions": ["sex", "height"]}, ["height", "sex, age, bmi"], id="told"),
+        pytest.param({"ema": 1.0}, ["ema", "below 1"], id="mean"),
         pytest.param(
             {"generator": {"ngf": 8, "blocks": 4}}, ["layer 16", "15"], id="layer past the encoder"
         ),
@@ -98,14 +105,14 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
     table = to_table(load_preset("fastcut", "tiny")) | change
 
     with pytest.raises(ConfigError) as caught:
-        parse(TranslatorConfig, table)
+        parse(CutConfig, table)
 
     for word in words:
         assert word in str(caught.value)
 
 
 def test_an_unknown_model_or_preset_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"'pix3pix'.*cut, fastcut, densenet121"):
+    with pytest.raises(ConfigError, match=r"'pix3pix'.*cut, fastcut, vgg16"):
         load_preset("pix3pix", "tiny")
     with pytest.raises(ConfigError, match=r"'large'.*paper, small, tiny"):
         load_preset("cut", "large")

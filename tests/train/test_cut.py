@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from fcr_train.config import PatchNce, TranslatorConfig, load_preset
+from fcr_train.config import CutConfig, PatchNce, load_preset
 from fcr_train.networks import luminance
 from fcr_train.translators import CUT, TRANSLATORS
+
+Step = Callable[..., dict[str, float]]
 
 STEPS = 120
 """Steps of the overfit run: enough for each tendency below to be far from noise."""
@@ -18,9 +21,13 @@ TAIL = 10
 
 def make_translator(model: str, **changes: object) -> CUT:
     config = load_preset(model, "tiny")
-    assert isinstance(config, TranslatorConfig)
+    assert isinstance(config, CutConfig)
     torch.manual_seed(0)
     return TRANSLATORS[model](replace(config, **changes))
+
+
+def batch(skulls: torch.Tensor, faces: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {"skull": skulls, "face": faces, "face_planes": faces[:, 3:]}
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -47,7 +54,7 @@ def draw_lopsided_skull() -> torch.Tensor:
     return skulls.roll(9, dims=3)
 
 
-def test_fastcut_overfits_four_pictures() -> None:
+def test_fastcut_overfits_four_pictures(take_step: Step) -> None:
     torch.manual_seed(0)
     translator = make_translator("fastcut")
     optimisers = translator.optimisers()
@@ -55,8 +62,11 @@ def test_fastcut_overfits_four_pictures() -> None:
     stream = rng()
 
     history = [
-        translator.step(
-            skulls[i % 4 : i % 4 + 1], faces[(i + 1) % 4 : (i + 1) % 4 + 1], optimisers, stream
+        take_step(
+            translator,
+            batch(skulls[i % 4 : i % 4 + 1], faces[(i + 1) % 4 : (i + 1) % 4 + 1]),
+            optimisers,
+            stream,
         )
         for i in range(STEPS)
     ]
@@ -71,30 +81,33 @@ def test_fastcut_overfits_four_pictures() -> None:
     assert told_apart < 0.6 * undecided, "the discriminator sees which face is real"
     assert min(losses["gan"] for losses in history) < 0.8, "the generator deceives at times"
     assert last["gan"] < 1.5, "without losing outright"
-    faces_made = translator(skulls)
+    faces_made = translator.generator(skulls)
     assert faces_made.std(dim=(2, 3)).min() > 0.05, "the faces are no flat colour"
 
 
-def test_one_step_against_a_fixed_opponent_lowers_each_loss() -> None:
+def test_one_step_against_a_fixed_opponent_lowers_each_loss(take_step: Step) -> None:
     translator = make_translator("fastcut", flip_equivariance=False)
     optimisers = translator.optimisers()
     skulls, faces = draw_pairs(2)
 
-    before = translator.step(skulls, faces, optimisers, rng())
+    before = take_step(translator, batch(skulls, faces), optimisers, rng())
     for _ in range(5):
-        after = translator.step(skulls, faces, optimisers, rng())
+        after = take_step(translator, batch(skulls, faces), optimisers, rng())
 
     assert after["nce"] < before["nce"]
     assert after["discriminator"] < before["discriminator"]
 
 
-def test_cut_has_an_identity_loss_and_fastcut_none() -> None:
+def test_cut_has_an_identity_loss_and_fastcut_none(take_step: Step) -> None:
     skulls, faces = draw_pairs(1)
     losses = {
-        model: make_translator(model).step(
-            skulls, faces, make_translator(model).optimisers(), rng()
+        model: take_step(
+            make_translator(model),
+            batch(skulls, faces),
+            make_translator(model).optimisers(),
+            rng(),
         )
-        for model in TRANSLATORS
+        for model in ("cut", "fastcut")
     }
 
     assert set(losses["fastcut"]) == {"gan", "nce", "discriminator"}
@@ -105,11 +118,53 @@ def test_identity_compares_a_face_with_its_translated_luminance() -> None:
     translator = make_translator("cut")
     _, faces = draw_pairs(2)
 
-    loss = translator.identity_loss(faces)
+    loss = translator.identity_loss(faces, faces[:, 3:], rng())
 
     assert loss.item() == pytest.approx(
-        (translator(luminance(faces)) - faces).abs().mean().item(), abs=1e-6
+        (translator.generator(luminance(faces)) - faces).abs().mean().item(), abs=1e-6
     )
+
+
+def test_identity_by_patch_nce_is_that_of_a_face_and_its_translation() -> None:
+    translator = make_translator("cut", identity="nce")
+    _, faces = draw_pairs(2)
+    grey = luminance(faces)
+
+    loss = translator.identity_loss(faces, faces[:, 3:], rng())
+
+    expected = translator.nce_loss(grey, translator.generator(grey), False, rng())
+    assert loss.item() == pytest.approx(expected.item())
+
+
+def test_planes_go_with_their_picture(take_step: Step) -> None:
+    translator = make_translator("cut", conditions=("sex",))
+    seen: dict[str, list[float]] = {"generator": [], "discriminator": []}
+    for name, values in seen.items():
+        getattr(translator, name).register_forward_pre_hook(
+            lambda _, inputs, values=values: values.append(inputs[0][0, -2, 0, 0].item())
+        )
+    (skulls, faces), plane = draw_pairs(1), torch.ones(1, 1, 64, 64)
+    told = torch.cat([skulls, plane, plane], dim=1)
+    pair = {"skull": told, "face": faces, "face_planes": torch.cat([-plane, plane], dim=1)}
+
+    take_step(translator, pair, translator.optimisers(), rng())
+
+    assert seen["generator"] == [1, -1], "the skull, then the identity of the face"
+    assert seen["discriminator"] == [1, -1, 1], "generated, real, generated again"
+
+
+def test_patch_nce_encodes_the_face_with_the_planes_of_its_skull() -> None:
+    translator = make_translator("cut", conditions=("sex",))
+    encoded = []
+    translator.generator.layers[0].register_forward_pre_hook(
+        lambda _, inputs: encoded.append(inputs[0])
+    )
+    (skulls, faces), plane = draw_pairs(1), torch.ones(1, 2, 64, 64)
+
+    translator.nce_loss(torch.cat([skulls, plane], dim=1), faces, False, rng())
+
+    assert torch.equal(encoded[0], torch.cat([luminance(faces), plane], dim=1))
+    assert torch.equal(encoded[1], torch.cat([skulls, plane], dim=1))
 
 
 def test_objective_weighs_the_terms_as_the_paper_does() -> None:
@@ -143,7 +198,7 @@ def test_mirrored_features_are_mirrored_back() -> None:
 
 
 @pytest.mark.parametrize(("model", "mirrors"), [("fastcut", True), ("cut", False)])
-def test_only_fastcut_mirrors_and_not_always(model: str, mirrors: bool) -> None:
+def test_only_fastcut_mirrors_and_not_always(model: str, mirrors: bool, take_step: Step) -> None:
     translator = make_translator(model)
     optimisers, stream = translator.optimisers(), rng()
     skull, (_, faces) = draw_lopsided_skull(), draw_pairs(1)
@@ -153,25 +208,25 @@ def test_only_fastcut_mirrors_and_not_always(model: str, mirrors: bool) -> None:
     seen = set()
     for _ in range(12):
         entered.clear()
-        translator.step(skull, faces, optimisers, stream)
+        take_step(translator, batch(skull, faces), optimisers, stream)
         seen.add(torch.equal(entered[0], skull.flip(3)))
 
     assert seen == ({True, False} if mirrors else {False})
 
 
-def test_the_generators_turn_leaves_the_discriminator_alone() -> None:
+def test_the_generators_turn_leaves_the_discriminator_alone(take_step: Step) -> None:
     translator = make_translator("fastcut")
     optimisers = translator.optimisers()
     skulls, faces = draw_pairs(1)
 
-    translator.step(skulls, faces, optimisers, rng())
+    take_step(translator, batch(skulls, faces), optimisers, rng())
 
     after_its_own_turn = {
         name: weight.clone() for name, weight in translator.discriminator.state_dict().items()
     }
     skipped = dict(optimisers)
     skipped["discriminator"] = torch.optim.SGD(translator.discriminator.parameters(), lr=0.0)
-    translator.step(skulls, faces, skipped, rng())
+    take_step(translator, batch(skulls, faces), skipped, rng())
 
     for name, weight in translator.discriminator.state_dict().items():
         assert torch.equal(weight, after_its_own_turn[name])

@@ -16,10 +16,11 @@ from typer.testing import CliRunner
 
 from fcr_edge import imaging
 from fcr_edge.errors import ConfigError, DataError
-from fcr_train import data, prepare
+from fcr_train import prepare
 from fcr_train.augment import AUGMENTATIONS, apply_change, draw_change
 from fcr_train.cli import app
 from fcr_train.copies import find_copies, fingerprint
+from fcr_train.dataset import Person, divide, read_dataset
 from fcr_train.layouts import KINDS, VIEWS, NameFault, read_folders_name, read_s2f_name, read_table
 from fcr_train.splits import split_by_pair
 from fcr_train.survey import looks_inverted, survey
@@ -62,9 +63,9 @@ def test_a_folder_becomes_a_dataset_of_the_same_pixels(folder: Path, tmp_path: P
 
     assert code == 0, stderr
     assert stdout.splitlines()[-1] == str(tmp_path / "data")
-    dataset = data.read_dataset(tmp_path / "data")
+    dataset = read_dataset(tmp_path / "data")
     assert dataset.generator == "fcr-prepare"
-    assert dataset.people[0] == data.Person("p00001", "", None)
+    assert dataset.people[0] == Person("p00001", "", None)
     assert Counter(row.kind for row in dataset.pictures) == {"xray": 8, "face": 8}
     for row in dataset.pictures:
         source = folder / f"{row.person[-2:]}_{row.view}_{row.kind}.png"
@@ -205,11 +206,11 @@ def test_people_may_have_a_table(folder: Path, tmp_path: Path) -> None:
 
     assert code == 0
     assert "1 people without a picture, p00099" in stderr
-    assert data.read_dataset(tmp_path / "data").people == (
-        data.Person("p00001", "female", 24.0),
-        data.Person("p00002", "male", 25.0),
-        data.Person("p00003", "", None),
-        data.Person("p00004", "", None),
+    assert read_dataset(tmp_path / "data").people == (
+        Person("p00001", "female", 24.0),
+        Person("p00002", "male", 25.0),
+        Person("p00003", "", None),
+        Person("p00004", "", None),
     )
     assert rows(tmp_path / "data" / "people.csv")[2]["birth_year"] == "1990"
 
@@ -461,7 +462,7 @@ def test_an_interrupted_prepare_reads_as_no_dataset_and_is_finished(
     monkeypatch.undo()
 
     with pytest.raises(DataError, match="cannot read"):
-        data.read_dataset(tmp_path / "data")
+        read_dataset(tmp_path / "data")
     with pytest.raises(DataError, match="begun from something else"):
         prepare.write_dataset(surveyed, tmp_path / "data", augment=2)
     prepare.write_dataset(surveyed, tmp_path / "data", augment=1)
@@ -565,10 +566,10 @@ def s2f_like(write_pairs: WritePairs, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def test_82_training_pairs_become_410(s2f_like: Path) -> None:
-    dataset = data.read_dataset(s2f_like)
+    dataset = read_dataset(s2f_like)
     assert len(dataset.pairs()) == 102
 
-    training, testing = data.divide(dataset, split_by_pair(dataset).fold(0).held_out)
+    training, testing = divide(dataset, split_by_pair(dataset).fold(0).held_out)
 
     assert len(testing.pairs()) == 20
     assert len(training.pairs()) == 82
@@ -582,10 +583,10 @@ def test_82_training_pairs_become_410(s2f_like: Path) -> None:
 def test_augmented_pictures_never_show_who_is_held_out(
     s2f_like: Path, draws: st.DataObject
 ) -> None:
-    dataset = data.read_dataset(s2f_like)
+    dataset = read_dataset(s2f_like)
     pairs = draws.draw(st.sets(st.sampled_from(dataset.pairs()), min_size=1, max_size=100))
 
-    training, testing = data.divide(dataset, pairs)
+    training, testing = divide(dataset, pairs)
 
     assert not any(row.augmentation for row in testing.pictures)
     assert not testing.augmented
@@ -596,7 +597,7 @@ def test_augmented_pictures_never_show_who_is_held_out(
 
 
 def test_augmented_pictures_are_of_no_use_but_in_training(s2f_like: Path) -> None:
-    dataset = data.read_dataset(s2f_like)
+    dataset = read_dataset(s2f_like)
 
     assert not any(row.augmentation for row in dataset.select("face", dataset.names))
     assert len(dataset.augmented) == 816

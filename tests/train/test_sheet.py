@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from fcr_edge import imaging
 from fcr_edge.errors import ConfigError, DataError
-from fcr_train import data, prepare, sheet
+from fcr_train import prepare, sheet
 from fcr_train.cli import app
+from fcr_train.dataset import Dataset, read_dataset
 from fcr_train.survey import survey
 
 runner = CliRunner()
@@ -26,7 +27,7 @@ def folder(write_pairs: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
     return root / "data"
 
 
-def draw_sheet(dataset: data.Dataset, path: Path, **options: object) -> np.ndarray:
+def draw_sheet(dataset: Dataset, path: Path, **options: object) -> np.ndarray:
     sheet.write_sheet(dataset, path, **options)  # type: ignore[arg-type]
     return imaging.read_picture(path)
 
@@ -37,7 +38,7 @@ def cell(pixels: np.ndarray, row: int, left: int) -> np.ndarray:
 
 
 def test_each_person_has_a_row_of_their_pictures(folder: Path, tmp_path: Path) -> None:
-    dataset = data.read_dataset(folder)
+    dataset = read_dataset(folder)
 
     pixels = draw_sheet(dataset, tmp_path / "sheet.png")
 
@@ -57,7 +58,7 @@ def test_each_person_has_a_row_of_their_pictures(folder: Path, tmp_path: Path) -
 
 
 def test_a_column_that_nobody_has_is_left_out(folder: Path, tmp_path: Path) -> None:
-    dataset = data.read_dataset(folder)
+    dataset = read_dataset(folder)
 
     one = draw_sheet(dataset, tmp_path / "1.png", kinds=("bone", "face"), views=("frontal",))
     two = draw_sheet(dataset, tmp_path / "2.png", kinds=("face",), views=("frontal", "up"))
@@ -71,7 +72,7 @@ def test_a_column_that_nobody_has_is_left_out(folder: Path, tmp_path: Path) -> N
 def test_only_simulated_people_carry_the_notice(
     folder: Path, tmp_path: Path, generator: str, grows: bool
 ) -> None:
-    dataset = replace(data.read_dataset(folder), generator=generator)
+    dataset = replace(read_dataset(folder), generator=generator)
 
     pixels = draw_sheet(dataset, tmp_path / "sheet.png")
 
@@ -81,7 +82,7 @@ def test_only_simulated_people_carry_the_notice(
 
 
 def test_films_as_they_arrive_can_be_shown(folder: Path, tmp_path: Path) -> None:
-    dataset = data.read_dataset(folder)
+    dataset = read_dataset(folder)
     rough = tuple(replace(p, kind="field") for p in dataset.pictures if p.kind == "xray")
 
     pixels = draw_sheet(
@@ -92,7 +93,7 @@ def test_films_as_they_arrive_can_be_shown(folder: Path, tmp_path: Path) -> None
 
 
 def test_people_are_drawn_by_the_seed(folder: Path, tmp_path: Path) -> None:
-    dataset = data.read_dataset(folder)
+    dataset = read_dataset(folder)
     drawn = [
         draw_sheet(dataset, tmp_path / "s.png", people=1, seed=seed).tobytes() for seed in range(6)
     ]
@@ -102,7 +103,7 @@ def test_people_are_drawn_by_the_seed(folder: Path, tmp_path: Path) -> None:
 
 
 def test_long_names_and_unknown_ages_fit(folder: Path, tmp_path: Path) -> None:
-    dataset = data.read_dataset(folder)
+    dataset = read_dataset(folder)
     people = tuple(replace(person, name="x" * 90) for person in dataset.people[:1])
     rows = tuple(replace(row, person="x" * 90) for row in dataset.pictures[:2])
 
@@ -115,7 +116,7 @@ def test_long_names_and_unknown_ages_fit(folder: Path, tmp_path: Path) -> None:
 
 
 def test_pictures_of_any_shape_and_depth_are_shown_whole(folder: Path, tmp_path: Path) -> None:
-    dataset = data.read_dataset(folder)
+    dataset = read_dataset(folder)
     path = tmp_path / "wide.png"
     imaging.write_png(path, np.full((50, 100), 40000, np.uint16))
     rows = (replace(dataset.pictures[0], path=path),)
@@ -128,7 +129,7 @@ def test_pictures_of_any_shape_and_depth_are_shown_whole(folder: Path, tmp_path:
 
 
 def test_what_cannot_be_shown_is_refused(folder: Path, tmp_path: Path) -> None:
-    dataset = data.read_dataset(folder)
+    dataset = read_dataset(folder)
 
     with pytest.raises(ConfigError, match="'teeth' is unknown"):
         sheet.write_sheet(dataset, tmp_path / "s.png", kinds=("teeth",))

@@ -18,10 +18,11 @@ from typer.testing import CliRunner
 
 from fcr_edge import imaging
 from fcr_edge.errors import ConfigError, DataError
-from fcr_train import data, prepare, splits
+from fcr_train import prepare, splits
 from fcr_train.checkpoint import load_checkpoint
 from fcr_train.cli import app
 from fcr_train.config import load_preset
+from fcr_train.dataset import Dataset, Person, Picture, _decade, read_dataset
 from fcr_train.survey import survey
 from fcr_train.tasks import EmbedderTask, Plan, TranslatorTask
 
@@ -29,20 +30,18 @@ runner = CliRunner()
 VIEWS = ("frontal", "lateral")
 
 
-def make_dataset(people: list[data.Person], views: tuple[str, ...] = VIEWS) -> data.Dataset:
+def make_dataset(people: list[Person], views: tuple[str, ...] = VIEWS) -> Dataset:
     pictures = tuple(
-        data.Picture(person.name, view, kind, Path("nowhere"))
+        Picture(person.name, view, kind, Path("nowhere"))
         for person in people
         for view in views
         for kind in ("xray", "face")
     )
-    return data.Dataset(tuple(people), pictures, "test", "a" * 64)
+    return Dataset(tuple(people), pictures, "test", "a" * 64)
 
 
-def make_people(number: int) -> list[data.Person]:
-    return [
-        data.Person(f"p{i:03d}", ("female", "male")[i % 2], 20.0 + i % 30) for i in range(number)
-    ]
+def make_people(number: int) -> list[Person]:
+    return [Person(f"p{i:03d}", ("female", "male")[i % 2], 20.0 + i % 30) for i in range(number)]
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +57,8 @@ def folder(write_pairs: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture
-def dataset(folder: Path) -> data.Dataset:
-    return data.read_dataset(folder)
+def dataset(folder: Path) -> Dataset:
+    return read_dataset(folder)
 
 
 @pytest.fixture
@@ -84,7 +83,7 @@ people_lists = st.lists(
 def test_folds_hold_everybody_once_and_are_alike(
     rows: list[tuple[str, float | None]], folds: int, seed: int
 ) -> None:
-    people = [data.Person(f"p{i}", sex, age) for i, (sex, age) in enumerate(rows)]
+    people = [Person(f"p{i}", sex, age) for i, (sex, age) in enumerate(rows)]
     folds = min(folds, len(people))
 
     made = splits.split_by_person(make_dataset(people), folds, seed)
@@ -92,7 +91,7 @@ def test_folds_hold_everybody_once_and_are_alike(
     names = [splits._names(fold) for fold in made.folds]
     assert sorted(itertools.chain.from_iterable(names)) == sorted(person.name for person in people)
     assert max(map(len, names)) - min(map(len, names)) <= 1
-    strata = {person.name: (person.sex, data._decade(person)) for person in people}
+    strata = {person.name: (person.sex, _decade(person)) for person in people}
     for stratum in {*strata.values()}:
         counts = [sum(strata[name] == stratum for name in fold) for fold in names]
         assert max(counts) - min(counts) <= 1
@@ -135,7 +134,7 @@ def test_an_impossible_number_of_folds_is_refused(folds: int) -> None:
 
 @pytest.mark.parametrize("make", [splits.split_by_person, splits.split_by_pair])
 def test_a_split_is_read_as_it_was_written(
-    make: Callable[[data.Dataset], splits.Split], tmp_path: Path
+    make: Callable[[Dataset], splits.Split], tmp_path: Path
 ) -> None:
     dataset = make_dataset(make_people(12))
 
@@ -199,7 +198,7 @@ def test_a_fold_that_does_not_exist_is_refused() -> None:
         split.fold(5)
 
 
-def test_people_who_differ_have_no_leak(dataset: data.Dataset) -> None:
+def test_people_who_differ_have_no_leak(dataset: Dataset) -> None:
     reports: list[tuple[int, int]] = []
     split = splits.split_by_person(dataset, 4)
 
@@ -211,7 +210,7 @@ def test_people_who_differ_have_no_leak(dataset: data.Dataset) -> None:
 @pytest.mark.parametrize("change", ["equal", "smaller", "cropped"])
 @pytest.mark.parametrize("kind", ["xray", "face_1"])
 def test_a_copy_in_another_fold_stops(copy: Path, change: str, kind: str) -> None:
-    dataset = data.read_dataset(copy)
+    dataset = read_dataset(copy)
     split = splits.split_by_person(dataset, 2)
     first, second = (splits._names(fold)[0] for fold in split.folds)
     source = copy / "images" / first / f"frontal_{kind}.png"
@@ -231,7 +230,7 @@ def test_a_copy_in_another_fold_stops(copy: Path, change: str, kind: str) -> Non
 
 
 def test_the_same_file_as_film_and_face_stops(copy: Path) -> None:
-    dataset = data.read_dataset(copy)
+    dataset = read_dataset(copy)
     split = splits.split_by_person(dataset, 2)
     first, second = (splits._names(fold)[0] for fold in split.folds)
     source = copy / "images" / first / "frontal_face_1.png"
@@ -242,7 +241,7 @@ def test_the_same_file_as_film_and_face_stops(copy: Path) -> None:
 
 
 def test_between_simulated_people_only_equal_files_are_a_leak(copy: Path) -> None:
-    dataset = replace(data.read_dataset(copy), generator="fcr-simulate")
+    dataset = replace(read_dataset(copy), generator="fcr-simulate")
     split = splits.split_by_person(dataset, 2)
     first, second = (splits._names(fold)[0] for fold in split.folds)
     source = copy / "images" / first / "frontal_xray.png"
@@ -257,7 +256,7 @@ def test_between_simulated_people_only_equal_files_are_a_leak(copy: Path) -> Non
 
 
 def test_a_copy_within_a_fold_is_no_leak(copy: Path) -> None:
-    dataset = data.read_dataset(copy)
+    dataset = read_dataset(copy)
     split = splits.split_by_person(dataset, 2)
     first, second = splits._names(split.folds[0])[:2]
     source = copy / "images" / first / "frontal_xray.png"
@@ -269,7 +268,7 @@ def test_a_copy_within_a_fold_is_no_leak(copy: Path) -> None:
 def test_a_split_by_pair_warns_each_time_and_still_finds_copies(
     copy: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    dataset = data.read_dataset(copy)
+    dataset = read_dataset(copy)
     split = splits.split_by_pair(dataset)
     with caplog.at_level(logging.WARNING):
         splits.check_leaks(dataset, split)
@@ -285,7 +284,7 @@ def test_a_split_by_pair_warns_each_time_and_still_finds_copies(
 def test_a_damaged_picture_is_named(copy: Path) -> None:
     path = copy / "images/p00001/frontal_xray.png"
     path.write_bytes(path.read_bytes()[:99])
-    dataset = data.read_dataset(copy)
+    dataset = read_dataset(copy)
 
     with pytest.raises(DataError, match=r"frontal_xray\.png cannot be used"):
         splits.check_leaks(dataset, splits.split_by_person(dataset, 2))
@@ -315,7 +314,7 @@ def test_the_command_prints_what_a_split_by_pair_leaks(folder: Path, tmp_path: P
 
 @pytest.fixture(scope="module")
 def split_file(folder: Path) -> Path:
-    dataset = data.read_dataset(folder)
+    dataset = read_dataset(folder)
     path = folder.parent / "splits.json"
     splits.write_split(splits.split_by_person(dataset, 2), path)
     splits.write_split(splits.split_by_pair(dataset), path.with_name("pairs.json"))
@@ -328,59 +327,67 @@ def train(folder: Path, out: Path, *options: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def plan(model: str, dataset: data.Dataset, fold: splits.Fold | None) -> Plan[Any]:
+def plan(model: str, dataset: Dataset, fold: splits.Fold | None) -> Plan[Any]:
     return Plan(model, "tiny", load_preset(model, "tiny"), dataset, 1, torch.device("cpu"), fold)
 
 
 def test_training_holds_out_whom_the_file_names(
     folder: Path, split_file: Path, tmp_path: Path
 ) -> None:
-    split = splits.read_split(split_file, data.read_dataset(folder))
+    split = splits.read_split(split_file, read_dataset(folder))
 
     code, output = train(folder, tmp_path, "--split", str(split_file), "--fold", "1")
 
     assert code == 0, output
     checkpoint = load_checkpoint(tmp_path / "checkpoint.safetensors")
-    assert sorted(checkpoint.data["held_out"]) == sorted(splits._names(split.folds[1]))
+    held_out, test = {*checkpoint.data["held_out"]}, {*splits._names(split.folds[1])}
+    assert test < held_out, "and those set aside for validation"
+    assert len(held_out - test) == 1
     assert checkpoint.data["split"] == split.fold(1).record
-    assert checkpoint.step == 4 * 2 * 2  # four people, two views, original and flipped
+    assert checkpoint.step == 3 * 2 * 2  # three people, two views, original and flipped
 
 
 @pytest.mark.parametrize("by", ["person", "pair"])
 def test_an_embedder_takes_a_translator_of_the_same_fold_only(
-    dataset: data.Dataset, split_file: Path, by: str
+    dataset: Dataset, split_file: Path, by: str
 ) -> None:
     path = split_file if by == "person" else split_file.with_name("pairs.json")
     split = splits.read_split(path, dataset)
     task = TranslatorTask(plan("fastcut", dataset, split.fold(1)))
-    translator = task.networks.generator, task.checkpoint(0)
+    translator = task.exported, task.checkpoint(0, task.exported)
 
     embedder = EmbedderTask(plan("densenet121", dataset, split.fold(1)), translator)
 
     held_out = {*split.folds[1]}
-    training = {person for person, _ in {*dataset.pairs()} - held_out}
-    assert not {*translator[1].data["held_out"]} & training
-    assert {*zip(embedder.probes.people, embedder.probes.views, strict=True)} == held_out
-    for album in (task.skulls, task.faces, *embedder.albums):
-        assert not {*zip(album.people, album.views, strict=True)} & held_out
+    watched = {*zip(embedder.probes.people, embedder.probes.views, strict=True)}
+    assert watched == held_out if by == "pair" else not watched & held_out
+    for album in (task.data.skulls, task.data.faces, *embedder.albums):
+        seen = {*zip(album.people, album.views, strict=True)}
+        assert not seen & (held_out | watched)
+        if by == "person":
+            assert not {*album.people} & {*translator[1].data["held_out"]}
     for other in (split.fold(0), None) if by == "pair" else (split.fold(0),):
         with pytest.raises(DataError, match="--split and"):
             EmbedderTask(plan("densenet121", dataset, other), translator)
 
 
-def test_augmented_pictures_train_and_are_never_held_out(dataset: data.Dataset) -> None:
+def test_augmented_pictures_train_and_are_never_held_out(dataset: Dataset) -> None:
     split = splits.split_by_pair(dataset)
 
     task = TranslatorTask(plan("fastcut", dataset, split.fold(0)))
 
-    assert (len(split.folds[0]), len(task.skulls), len(task.faces)) == (3, 13 * 2, 13 * 2 * 2)
+    assert (len(split.folds[0]), len(task.data.skulls), len(task.data.faces)) == (
+        3,
+        13 * 2,
+        13 * 2 * 2,
+    )
     assert len(task.sample_skulls) == 3
 
 
 def test_pictures_changed_since_the_split_are_found_in_training(
     copy: Path, split_file: Path, tmp_path: Path
 ) -> None:
-    split = splits.read_split(split_file, data.read_dataset(copy))
+    split = splits.read_split(split_file, read_dataset(copy))
     first, second = (splits._names(fold)[0] for fold in split.folds)
     source = copy / "images" / first / "frontal_xray.png"
     (copy / "images" / second / "frontal_xray.png").write_bytes(source.read_bytes())
@@ -403,7 +410,7 @@ def test_half_a_choice_of_split_is_refused(
     assert "pass both" in output or "cannot read s.json" in output
 
 
-def test_a_resumed_training_keeps_its_split(dataset: data.Dataset) -> None:
+def test_a_resumed_training_keeps_its_split(dataset: Dataset) -> None:
     split = splits.split_by_person(dataset, 2)
 
     identities = [plan("fastcut", dataset, fold).identity for fold in (None, split.fold(0))]

@@ -1,31 +1,25 @@
-"""Datasets of films and portraits: read, split by person, and served in batches."""
+"""The tables of a dataset: people and their pictures, read, checked and divided."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
-import itertools
 import json
 import math
-from collections import defaultdict
+from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from fcr_edge import film, imaging, photo, soft_tissue
-from fcr_edge.bundle import TensorSpec
-from fcr_edge.errors import DataError, FcrError
+from fcr_edge.conditions import Conditions
+from fcr_edge.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Collection, Sequence
+    from pathlib import Path
 
-    import torch
-    from jaxtyping import Float32, Int64, UInt8
-    from torch import Tensor
-
-    from fcr_train.config import Jitter, Split
+    from fcr_train.config import Split
 
 SCHEMA = "fcr-dataset/1"
 
@@ -45,6 +39,13 @@ class Person:
     """`female`, `male`, or empty where it is not known."""
     age: float | None
     """[years], None where it is not known."""
+    bmi: float | None = None
+    """[kg/m2], None where it is not known."""
+
+    @property
+    def conditions(self) -> Conditions:
+        """What a conditioned translator may be told."""
+        return Conditions(self.sex or None, self.age, self.bmi)
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class Picture:
     path: Path
     augmentation: str = ""
     """How it was made from another picture of the same person and view; empty for an original."""
+    portrait: int = 1
+    """Number of a face within its view: 1 is the one that belongs to the film."""
 
     @property
     def pair(self) -> Pair:
@@ -82,6 +85,11 @@ class Dataset:
     def names(self) -> list[str]:
         """Give the names of the people, in the table's order."""
         return [person.name for person in self.people]
+
+    @property
+    def told(self) -> dict[str, Conditions]:
+        """Return what is known of each person, by name."""
+        return {person.name: person.conditions for person in self.people}
 
     @property
     def is_simulated(self) -> bool:
@@ -115,6 +123,22 @@ class Dataset:
             )
         return chosen
 
+    def mates(self) -> dict[tuple[Pair, str], Picture]:
+        """Return the face that belongs to a film: of its person, view and augmentation.
+
+        Of several portraits it is the first, which is of the film's day.
+        """
+        faces = sorted(
+            (row for row in self.pictures if row.kind == "face"), key=lambda row: -row.portrait
+        )
+        return {(row.pair, row.augmentation): row for row in faces}
+
+    def gallery(self) -> list[Picture]:
+        """List the faces to enrol: of other days than the film where there are any, else all."""
+        faces = [row for row in self.pictures if row.kind == "face"]
+        later = {row.pair for row in faces if row.portrait > 1}
+        return [row for row in faces if row.portrait > 1 or row.pair not in later]
+
 
 def divide(dataset: Dataset, held_out: Collection[Pair]) -> tuple[Dataset, Dataset]:
     """Divide a dataset into the part that trains and the part held out.
@@ -134,18 +158,6 @@ def _part(dataset: Dataset, pictures: Sequence[Picture]) -> Dataset:
     return Dataset(people, tuple(pictures), dataset.generator, dataset.sha256)
 
 
-@dataclass(frozen=True)
-class Album:
-    """Pictures of one size in memory, each with its person and view."""
-
-    pixels: UInt8[np.ndarray, "n h w c"]
-    people: tuple[str, ...]
-    views: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.people)
-
-
 def read_dataset(folder: Path) -> Dataset:
     """Read a dataset's tables. Raises DataError if it is incomplete or of another schema.
 
@@ -153,22 +165,13 @@ def read_dataset(folder: Path) -> Dataset:
     """
     generator = _read_generator(folder / "dataset.json")
     people = tuple(
-        Person(row["person"], row["sex"], _read_age(row["age"], folder / "people.csv"))
+        _read_person(row, folder / "people.csv")
         for row in _read_table(folder / "people.csv", ("person", "sex", "age"))
     )
     if len(people) < 2:
         raise DataError(f"{folder} has {len(people)} people: training needs at least 2")
     table = folder / "images.csv"
-    pictures = tuple(
-        Picture(
-            row["person"],
-            row["view"],
-            row["kind"],
-            folder / row["file"],
-            row.get("augmentation") or "",
-        )
-        for row in _read_table(table, ("person", "view", "kind", "file"))
-    )
+    pictures = _read_pictures(folder, table)
     _check_people(folder, people, pictures)
     _check_files(folder, pictures)
     return Dataset(
@@ -178,6 +181,21 @@ def read_dataset(folder: Path) -> Dataset:
         hashlib.sha256(table.read_bytes()).hexdigest(),
         tuple(row for row in pictures if row.augmentation),
     )
+
+
+def _read_pictures(folder: Path, table: Path) -> tuple[Picture, ...]:
+    """Read images.csv; faces without a number are counted in the table's order."""
+    counts: Counter[tuple[str, ...]] = Counter()
+    pictures = []
+    for row in _read_table(table, ("person", "view", "kind", "file")):
+        person, view, kind = row["person"], row["view"], row["kind"]
+        augmentation = row.get("augmentation") or ""
+        counts[person, view, kind, augmentation] += 1
+        number = row.get("portrait") or str(counts[person, view, kind, augmentation])
+        portrait = _read_portrait(number, table)
+        path = folder / row["file"]
+        pictures.append(Picture(person, view, kind, path, augmentation, portrait))
+    return tuple(pictures)
 
 
 def _check_people(folder: Path, people: Sequence[Person], pictures: Sequence[Picture]) -> None:
@@ -233,175 +251,6 @@ def _decade(person: Person) -> float:
     return -1 if person.age is None else person.age // 10
 
 
-def load_skulls(
-    rows: Sequence[Picture], size: int, recipe: str, progress: Callable[[int, int], None] | None
-) -> Album:
-    """Read films as the field does: standard film, soft tissue removed, resized.
-
-    A picture of kind "skull" has lost its soft tissue by hand, so nothing is removed from it.
-    Raises DataError for a film that cannot be used.
-    """
-
-    def read(row: Picture) -> UInt8[np.ndarray, "h w 1"]:
-        standard = film.standardise(imaging.read_picture(row.path))
-        return soft_tissue.remove(standard, "none" if row.kind == "skull" else recipe)
-
-    return _load(rows, size, read, progress)
-
-
-def load_faces(
-    rows: Sequence[Picture], size: int, progress: Callable[[int, int], None] | None
-) -> Album:
-    """Read portraits as the field does: standard face, resized. Raises DataError."""
-    return _load(rows, size, lambda row: photo.read_face(row.path), progress)
-
-
-def to_batch(
-    pixels: UInt8[np.ndarray, "n h w c"], low: float, high: float
-) -> Float32[Tensor, "n c h w"]:
-    """Stack pictures into one tensor that maps 0..255 onto low..high."""
-    import torch
-
-    height, width, channels = pixels.shape[1:]
-    spec = TensorSpec("picture", channels, height, width, low, high)
-    tensors = [imaging.to_tensor(picture, spec) for picture in pixels]
-    return torch.from_numpy(np.concatenate(tensors))
-
-
-def to_pixels(
-    batch: Float32[Tensor, "n c h w"], low: float, high: float
-) -> UInt8[np.ndarray, "n h w c"]:
-    """Undo `to_batch`, clipped and rounded."""
-    channels, height, width = batch.shape[1:]
-    spec = TensorSpec("picture", channels, height, width, low, high)
-    return np.stack([imaging.to_picture(tensor.cpu().numpy(), spec) for tensor in batch])
-
-
-def unpaired_batches(
-    skulls: Album, faces: Album, batch_size: int, steps: int, rng: np.random.Generator
-) -> Iterator[tuple[Float32[Tensor, "n 1 h w"], Float32[Tensor, "n 3 h w"]]]:
-    """Yield skulls in random order, each with a random face *of the same view*, in [-1, 1].
-
-    The face is almost always another person's: no pairs are needed. The view is known in a
-    dataset, and a discriminator that saw profiles where the skull is frontal would ask for them.
-    """
-    faces_by_view = _group(faces.views)
-    unmatched = sorted({*skulls.views} - {*faces_by_view})
-    if unmatched:
-        raise DataError(f"there is no face of view {unmatched[0]!r}: add some, or drop its films")
-    order = _order(len(skulls), batch_size * steps, rng).reshape(steps, batch_size)
-    for chosen in order:
-        matched = [rng.choice(faces_by_view[skulls.views[i]]) for i in chosen]
-        yield to_batch(skulls.pixels[chosen], -1, 1), to_batch(faces.pixels[matched], -1, 1)
-
-
-def identity_batches(
-    albums: Sequence[Album],
-    people_per_batch: int,
-    pictures_per_person: int,
-    steps: int,
-    rng: np.random.Generator,
-) -> Iterator[tuple[Float32[Tensor, "n 3 h w"], Int64[Tensor, " n"]]]:
-    """Yield faces in [0, 1] of a few people, several pictures of each, and the people's numbers.
-
-    An album holds one domain, such as portraits or generated faces. A person's pictures are drawn
-    in turn from every domain and view, so that a small batch shows a person from all sides.
-    """
-    import torch
-
-    stacks = _stacks_by_person(albums)
-    names = sorted(stacks)
-    order = _order(len(names), people_per_batch * steps, rng).reshape(steps, people_per_batch)
-    for chosen in order:
-        drawn = [
-            albums[album].pixels[place]
-            for i in chosen
-            for album, place in _draw(stacks[names[i]], pictures_per_person, rng)
-        ]
-        labels = torch.from_numpy(np.repeat(chosen, pictures_per_person))
-        yield to_batch(np.stack(drawn), 0, 1), labels
-
-
-def jitter(
-    faces: Float32[Tensor, "n 3 h w"], amount: Jitter, rng: torch.Generator
-) -> Float32[Tensor, "n 3 h w"]:
-    """Turn, shift, scale and recolour each face at random; values stay in [0, 1].
-
-    Faces are not mirrored: a portrait tells left from right, and so does a film.
-    """
-    import torch
-    from torch.nn import functional
-
-    number = len(faces)
-    draws = torch.rand(7, number, generator=rng).to(faces.device) * 2 - 1
-    angle = draws[0] * amount.degrees * torch.pi / 180
-    scale = 1 + draws[1] * amount.scale
-    cos, sin = scale * angle.cos(), scale * angle.sin()
-    # affine_grid counts from -1 to 1, so a share of the side is twice as much.
-    shift_x, shift_y = 2 * amount.shift * draws[2], 2 * amount.shift * draws[3]
-    rows = [torch.stack([cos, -sin, shift_x], 1), torch.stack([sin, cos, shift_y], 1)]
-    grid = functional.affine_grid(torch.stack(rows, 1), list(faces.shape), align_corners=False)
-    moved = functional.grid_sample(faces, grid, padding_mode="border", align_corners=False)
-    brightness, contrast, saturation = (1 + amount.colour * draws[4:]).view(3, number, 1, 1, 1)
-    grey = moved.mean(dim=1, keepdim=True)
-    level = moved.mean(dim=(1, 2, 3), keepdim=True)
-    coloured = grey + saturation * (moved - grey)
-    recoloured: Tensor = brightness * (level + contrast * (coloured - level))
-    return recoloured.clamp(0, 1)
-
-
-def _load(
-    rows: Sequence[Picture],
-    size: int,
-    read: Callable[[Picture], UInt8[np.ndarray, "h w c"]],
-    progress: Callable[[int, int], None] | None,
-) -> Album:
-    pixels = []
-    for done, row in enumerate(rows, start=1):
-        try:
-            pixels.append(imaging.resize(read(row), (size, size)))
-        except FcrError as err:
-            raise DataError(f"{row.path} cannot be used: {err}") from err
-        if progress is not None:
-            progress(done, len(rows))
-    people = tuple(row.person for row in rows)
-    return Album(np.stack(pixels), people, tuple(row.view for row in rows))
-
-
-def _order(number: int, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw numbers below `number`, each once before any comes again."""
-    rounds = -(-draws // number)
-    return np.concatenate([rng.permutation(number) for _ in range(rounds)])[:draws]
-
-
-def _stacks_by_person(albums: Sequence[Album]) -> dict[str, list[list[tuple[int, int]]]]:
-    """Return each person's pictures, as (album, place), in one stack an album and view."""
-    stacks: dict[str, dict[tuple[int, str], list[tuple[int, int]]]] = defaultdict(dict)
-    for number, album in enumerate(albums):
-        for place, (person, view) in enumerate(zip(album.people, album.views, strict=True)):
-            stacks[person].setdefault((number, view), []).append((number, place))
-    return {person: list(by_kind.values()) for person, by_kind in stacks.items()}
-
-
-def _draw(
-    stacks: list[list[tuple[int, int]]], number: int, rng: np.random.Generator
-) -> list[tuple[int, int]]:
-    """Take one picture from each stack in turn, stacks and pictures in random order."""
-    shuffled = [
-        [stacks[i][j] for j in rng.permutation(len(stacks[i]))]
-        for i in rng.permutation(len(stacks))
-    ]
-    rounds = zip(*(itertools.cycle(stack) for stack in shuffled), strict=True)
-    return list(itertools.islice(itertools.chain.from_iterable(rounds), number))
-
-
-def _group(labels: Sequence[str]) -> dict[str, list[int]]:
-    places = defaultdict(list)
-    for place, label in enumerate(labels):
-        places[label].append(place)
-    return places
-
-
 def _read_generator(path: Path) -> str:
     """Read what made the dataset from its description, once the schema is known."""
     try:
@@ -431,13 +280,37 @@ def _read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     return rows
 
 
-def _read_age(value: str | None, path: Path) -> float | None:
+def _read_person(row: dict[str, str], path: Path) -> Person:
+    if row["sex"] not in ("", "female", "male"):
+        raise DataError(f"{path} has the sex {row['sex']!r}: give female, male or leave it empty")
+    age = _read_number(row["age"], path, "age", "years", 130)
+    return Person(row["person"], row["sex"], age, _read_bmi(row.get("bmi"), path))
+
+
+def _read_bmi(value: str | None, path: Path) -> float | None:
+    bmi = _read_number(value, path, "bmi", "kg/m2", 100)
+    if bmi is not None and bmi < 5:
+        raise DataError(f"{path} has a bmi of {value!r}: give kg/m2 from 5, or leave it empty")
+    return bmi
+
+
+def _read_number(
+    value: str | None, path: Path, column: str, unit: str, most: float
+) -> float | None:
     if not value:
         return None
     try:
-        age = float(value)
+        number = float(value)
     except ValueError:
-        age = math.nan
-    if not 0 <= age < math.inf:
-        raise DataError(f"{path} has an age of {value!r}: give years, or leave it empty")
-    return age
+        number = math.nan
+    if not 0 <= number <= most:
+        raise DataError(
+            f"{path} has the {column} {value!r}: give {unit} up to {most:g}, or leave it empty"
+        )
+    return number
+
+
+def _read_portrait(value: str, path: Path) -> int:
+    if not value.isdecimal() or value == "0":
+        raise DataError(f"{path} has the portrait {value!r}: count from 1, or leave it empty")
+    return int(value)

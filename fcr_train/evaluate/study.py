@@ -1,0 +1,208 @@
+"""A study: its evaluations, which run is the best and why, and the pictures that show it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from fcr_edge.errors import DataError
+from fcr_train.evaluate.record import Estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from fcr_train.evaluate.record import Evaluation, Retrieval
+    from fcr_train.evaluate.sheets import Case, Search
+
+SCHEMA = "fcr-study/1"
+VIEWS = ("both", "frontal", "lateral")
+"""In the order in which results are stated."""
+DIRECT = ("film (two-tower)", "film (linear)")
+"""Probes that are compared with photographs without a face in between."""
+NAMES = {
+    "cyclegan": "CycleGAN",
+    "pix2pix": "pix2pix (cGAN)",
+    "cut": "CUT",
+    "fastcut": "FastCUT",
+    "vgg16": "VGG16",
+    "resnet18": "ResNet18",
+    "resnet101": "ResNet101",
+    "densenet121": "DenseNet121",
+}
+"""How methods are written for readers, in the order of the seed paper's tables."""
+
+
+@dataclass(frozen=True)
+class Illustration:
+    """A figure or a sheet, with the words that go with it."""
+
+    name: str
+    """File name without its ending."""
+    format: Literal["svg", "png"]
+    data: bytes
+    title: str
+    caption: str
+    alt: str
+    """What somebody hears who cannot see it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The run that is offered for export."""
+
+    translator: str
+    embedder: str
+    checkpoints: Mapping[str, str]
+    """Path of each part's checkpoint, by part: `translator`, `embedder`."""
+    why: str
+    """One sentence for readers: by which measure, and against what."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """All that a report shows.
+
+    Raises DataError where two evaluations are of one run, or where the best run has none on
+    people it never saw.
+    """
+
+    evaluations: Sequence[Evaluation]
+    best: Best
+    command: str
+    """What repeats the study, as it is typed."""
+    created: str
+    """When the study was made, ISO 8601."""
+    cases: Sequence[Case] = ()
+    """People drawn at random, a case for each view (as the seed paper's Figs. 6 and 7)."""
+    worst_by_rank: Sequence[Case] = ()
+    """The cases whose mates rank last, the worst first (Fig. 8)."""
+    worst_by_ssim: Sequence[Case] = ()
+    """The cases whose faces resemble the true ones least, the worst first (Fig. 8)."""
+    searches: Sequence[Search] = ()
+    """Candidate lists with the mate's place in them (Fig. 9)."""
+    best_run: Evaluation = field(init=False)
+    """The best run's evaluation on people it never saw."""
+
+    def __post_init__(self) -> None:
+        seen = Counter(name_run(run) for run in self.evaluations)
+        twice = [name for name, times in seen.items() if times > 1]
+        if twice:
+            raise DataError(f"two evaluations are of {twice[0]}: pass one of each run and split")
+        run = self.find("person", self.best.translator, self.best.embedder)
+        if run is None:
+            raise DataError(
+                f"the best run, {self.best.translator} with {self.best.embedder}, has no "
+                "evaluation on the split by person: evaluate it there first"
+            )
+        object.__setattr__(self, "best_run", run)
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether anybody in the study is simulated."""
+        return any(run.level == "S" for run in self.evaluations)
+
+    def on_split(self, by: str) -> list[Evaluation]:
+        """Return the evaluations of one kind of split, in the order of the paper's tables."""
+        runs = [run for run in self.evaluations if run.translator and run.split.by == by]
+        return sorted(runs, key=_paper_order)
+
+    def find(self, by: str, translator: str, embedder: str) -> Evaluation | None:
+        """Return the evaluation of a run, or None."""
+        for run in self.evaluations:
+            if (run.split.by, translator_of(run), run.embedder.model) == (
+                by,
+                translator,
+                embedder,
+            ):
+                return run
+        return None
+
+
+def find_supported_fpir(searches: int) -> float:
+    """Return the smallest FPIR that so many searches (1 or more) without a mate can support.
+
+    With no false alarm among n searches FPIR <= f holds at 95 % where n >= ln .05 / ln(1 - f).
+
+    >>> round(find_supported_fpir(29), 3), round(find_supported_fpir(998), 4)
+    (0.098, 0.003)
+    """
+    return float(1 - 0.05 ** (1 / searches))
+
+
+def miss_by_chance(fpir: float, gallery: int) -> float:
+    """Return the FNIR of independent random scores: 1 - FMR, with FPIR = 1 - (1 - FMR)^N.
+
+    >>> miss_by_chance(0.19, 2)
+    0.9
+    """
+    return float((1 - fpir) ** (1 / gallery))
+
+
+def name_run(run: Evaluation) -> str:
+    """Name an evaluation for a message."""
+    return f"{translator_of(run)} with {run.embedder.model} on the {run.split.by} split"
+
+
+def translator_of(run: Evaluation) -> str:
+    """Return the identifier of the run's translator, empty for a matcher alone."""
+    return run.translator.model if run.translator else ""
+
+
+def write_name(model: str) -> str:
+    """Write a method's name as its authors do."""
+    return NAMES.get(model, model)
+
+
+def _paper_order(run: Evaluation) -> tuple[int, ...]:
+    known = list(NAMES)
+    models = (translator_of(run), run.embedder.model)
+    return tuple(known.index(model) if model in known else len(known) for model in models)
+
+
+def find_headline(run: Evaluation) -> Retrieval | None:
+    """Return the retrieval that is stated: both views if there are, jitter on, most people."""
+    rows = [row for row in run.retrieval if row.probe == "generated"]
+    return max(
+        rows, key=lambda row: (row.jitter, -VIEWS.index(row.views), row.gallery), default=None
+    )
+
+
+def find_beside(run: Evaluation, row: Retrieval, probe: str) -> Retrieval | None:
+    """Return the retrieval of another probe under the very conditions of `row`, or None."""
+    for other in run.retrieval:
+        same = (other.views, other.jitter, other.gallery) == (row.views, row.jitter, row.gallery)
+        if other.probe == probe and same:
+            return other
+    return None
+
+
+def find_direct(run: Evaluation, row: Retrieval) -> Retrieval | None:
+    """Return the better of the direct matchers under the conditions of `row`, by rank 50."""
+    rows = [found for probe in DIRECT if (found := find_beside(run, row, probe))]
+    return max(rows, key=lambda found: found.cmc["50"].value, default=None)
+
+
+def compare_probes(run: Evaluation, row: Retrieval, probe: str, rank: int = 50) -> str | None:
+    """Say where `row` lies from another probe on the same people, or None if nobody compared.
+
+    By the paired bootstrap interval of the difference at this rank (section 7 of the protocol).
+    """
+    for found in run.comparisons:
+        same = (found.views, found.jitter, found.gallery) == (row.views, row.jitter, row.gallery)
+        if same and (found.first, found.second, found.rank) == (row.probe, probe, rank):
+            return compare(found.difference, Estimate(0.0))
+    return None
+
+
+def compare(one: Estimate, other: Estimate) -> str:
+    """Say in words where one estimate lies from another; intervals that meet say nothing."""
+    (low, high), (other_low, other_high) = _bounds(one), _bounds(other)
+    if low > other_high:
+        return "above"
+    return "below" if high < other_low else "not distinguishable"
+
+
+def _bounds(estimate: Estimate) -> tuple[float, float]:
+    low = estimate.value if estimate.low is None else estimate.low
+    return low, estimate.value if estimate.high is None else estimate.high
