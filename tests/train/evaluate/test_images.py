@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -259,20 +262,20 @@ class RunsCode:
         return exec, ("raise SystemExit('code ran')",)
 
 
+def hash_file(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 @pytest.mark.parametrize("load", [images.load_inception, images.load_lpips])
-def test_wrong_weights_are_refused_and_run_no_code(load: object, tmp_path: Path) -> None:
+def test_wrong_weights_are_refused_and_run_no_code(load: Any, tmp_path: Path) -> None:
     torch.save(RunsCode(), tmp_path / "evil.pth")
     torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "other.pth")
-    (tmp_path / "torn.pth").write_bytes(b"PK")
 
-    for name, words in {
-        "missing.pth": "cannot read weights",
-        "torn.pth": "cannot read weights",
-        "evil.pth": "cannot read weights",
-        "other.pth": "does not hold",
-    }.items():
+    with pytest.raises(DataError, match="has SHA-256"):
+        load(tmp_path / "other.pth")
+    for name, words in {"evil.pth": "cannot read weights", "other.pth": "does not hold"}.items():
         with pytest.raises(DataError, match=words):
-            load(tmp_path / name)  # type: ignore[operator]
+            load(tmp_path / name, hash_file(tmp_path / name))
 
 
 def test_inception_is_built_from_a_file_without_a_network(
@@ -287,7 +290,8 @@ def test_inception_is_built_from_a_file_without_a_network(
         patch.setattr(base, "load_state_dict", lambda self, state: None)
         torch.save(base("inception-v3-compat", ["2048"]).state_dict(), tmp_path / "weights.pth")
 
-    network = images.load_inception(tmp_path / "weights.pth")
+    path = tmp_path / "weights.pth"
+    network = images.load_inception(path, hash_file(path))
 
     assert network is not None
     features = images.extract_features(draw_faces(2, 1), network)
@@ -295,12 +299,24 @@ def test_inception_is_built_from_a_file_without_a_network(
     assert network.fc.weight.shape == (1008, 2048)
 
 
+def test_a_download_that_fails_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr(
+        "torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", fail
+    )
+    with pytest.raises(DataError, match="no network.*pass the file"):
+        images.load_inception("download")
+
+
 def test_lpips_is_built_from_alexnets_weights(tmp_path: Path) -> None:
     torch.manual_seed(0)
     reference = alexnet(weights=None)
     torch.save(reference.state_dict(), tmp_path / "alexnet.pth")
 
-    network = images.load_lpips(tmp_path / "alexnet.pth")
+    path = tmp_path / "alexnet.pth"
+    network = images.load_lpips(path, hash_file(path))
 
     assert network is not None
     first = network.net.slice1[0].weight  # type: ignore[union-attr, index]
