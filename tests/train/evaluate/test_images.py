@@ -306,7 +306,7 @@ def test_a_download_that_fails_says_what_to_do(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(
         "torch_fidelity.feature_extractor_inceptionv3.load_state_dict_from_url", fail
     )
-    with pytest.raises(DataError, match="no network.*pass the file"):
+    with pytest.raises(DataError, match=r"no network.*pass the file"):
         images.load_inception("download")
 
 
