@@ -159,16 +159,13 @@ def test_fid_is_the_frechet_distance_by_a_matrix_square_root(pictures: int) -> N
         images.compute_fid(real[:1], real)
 
 
-def test_fid_of_equals_shrinks_with_their_number() -> None:
-    # Variance of component j is 1/j, as in the table of docs/evaluation.md; the truth is 0.
-    rng = np.random.default_rng(1)
-    scale = 1 / np.sqrt(np.arange(1, 65))
-    found = [
-        images.compute_fid(*(rng.normal(size=(2, number, 64)) * scale)) / (scale**2).sum()
-        for number in (20, 100, 1000)
-    ]
+@pytest.mark.parametrize(("number", "bias"), [(20, 1.33), (102, 0.86)])
+def test_fid_of_equals_is_biased_by_their_number(number: int, bias: float) -> None:
+    # 2048 components, j of variance 1/j; in units of the total variance, where the truth is 0.
+    scale = 1 / np.sqrt(np.arange(1, 2049))
+    features = np.random.default_rng(1).normal(size=(2, number, 2048)) * scale
 
-    assert found[0] > 3 * found[1] > 9 * found[2] > 0
+    assert images.compute_fid(*features) / (scale**2).sum() == pytest.approx(bias, abs=0.02)
 
 
 def test_the_floor_halves_the_people_and_not_their_pictures() -> None:
