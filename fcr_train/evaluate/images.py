@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import tempfile
 import warnings
 from dataclasses import dataclass
@@ -22,9 +21,10 @@ from fcr_edge.errors import DataError
 from fcr_train.evaluate.intervals import BOOTSTRAP, estimate_mean
 from fcr_train.evaluate.record import Bootstrap, Estimate, Images, Measure, Views
 from fcr_train.evaluate.retrieval import SEED
+from fcr_train.weights import read_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from jaxtyping import Float32, Float64, Int64, UInt8
     from torch import Tensor
@@ -35,6 +35,8 @@ SSIM_SETTINGS = (
 """Of Wang et al. 2004, the mean of the three channels."""
 _SSIM_EDGE = 5
 """Pixels at each edge where the window would reach out: left out, as in the original."""
+INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+"""Of the published weights of the 2015 network that FID is defined on."""
 KID_SUBSETS = 100
 KID_SUBSET_SIZE = 1000
 """Pictures in a subset; half of them where there are fewer than twice as many."""
@@ -91,20 +93,23 @@ class Faces:
             )
 
 
-def load_inception(weights: Path | Literal["download"] | None) -> NoTrainInceptionV3 | None:
+def load_inception(
+    weights: Path | Literal["download"] | None, sha256: str = INCEPTION_SHA256
+) -> NoTrainInceptionV3 | None:
     """Load Inception-v3 with the weights of the 2015 FID network.
 
     Args:
-        weights: torch-fidelity's file `pt_inception-2015-12-05-6726825d.pth`; or "download", on
-            which that library fetches it; or None, which gives None.
+        weights: torch-fidelity's file `weights-inception-2015-12-05-6726825d.pth`; or "download",
+            on which that library fetches it; or None, which gives None.
+        sha256: Of the file. Features of any other network give another number than FID.
 
-    Raises DataError where the file cannot be read or holds another network.
+    Raises DataError where the file cannot be read, or is another.
     """
     if weights is None:
         return None
     if weights == "download":
-        return _build_inception(None)
-    state = _read_state(weights)
+        return _download_inception()
+    state = read_weights(weights, "inception_v3", sha256).tensors
     with tempfile.TemporaryDirectory() as folder:
         # The library would unpickle the user's file without restriction; this copy is harmless.
         copy = Path(folder) / "weights.pth"
@@ -114,8 +119,18 @@ def load_inception(weights: Path | Literal["download"] | None) -> NoTrainIncepti
         except (RuntimeError, TypeError) as err:
             raise DataError(
                 f"{weights} does not hold the Inception network of FID: pass torch-fidelity's"
-                " pt_inception-2015-12-05-6726825d.pth"
+                " weights-inception-2015-12-05-6726825d.pth"
             ) from err
+
+
+def _download_inception() -> NoTrainInceptionV3:
+    try:
+        return _build_inception(None)
+    except (OSError, RuntimeError) as err:
+        raise DataError(
+            f"cannot download the Inception network of FID ({err}): fetch torch-fidelity's"
+            " weights-inception-2015-12-05-6726825d.pth on another machine and pass the file"
+        ) from err
 
 
 def _build_inception(path: Path | None) -> NoTrainInceptionV3:
@@ -125,39 +140,25 @@ def _build_inception(path: Path | None) -> NoTrainInceptionV3:
     )
 
 
-def load_lpips(weights: Path | None) -> nn.Module | None:
+def load_lpips(weights: Path | None, sha256: str | None = None) -> nn.Module | None:
     """Load LPIPS (Zhang et al. 2018) on torchvision's AlexNet; its heads come with torchmetrics.
 
-    `weights` is torchvision's `alexnet-owt-7be5be79.pth`, or None, which gives None. Raises
-    DataError where the file cannot be read or holds another network.
+    `weights` is one that torchvision publishes, or has the hash given; None gives None. Raises
+    DataError where the file cannot be read, or is another.
     """
     if weights is None:
         return None
+    tensors = read_weights(weights, "alexnet", sha256).tensors
     network = _NoTrainLpips(net="alex", pnet_rand=True)
-    layers = {
-        # torchmetrics cuts AlexNet's features into slices, each layer keeping its number.
-        name.split(".", 1)[1]: name
-        for name, _ in network.net.named_parameters()
-    }
-    state = _read_state(weights)
+    # torchmetrics cuts AlexNet's features into slices, each layer keeping its number.
+    names = [name for name, _ in network.net.named_parameters()]
     try:
         network.net.load_state_dict(
-            {full: state[f"features.{short}"] for short, full in layers.items()}
+            {name: tensors[f"features.{name.partition('.')[2]}"] for name in names}
         )
     except (KeyError, RuntimeError) as err:
-        raise DataError(
-            f"{weights} does not hold AlexNet: pass torchvision's alexnet-owt-7be5be79.pth"
-        ) from err
+        raise DataError(f"{weights} does not hold torchvision's AlexNet: pass that") from err
     return network.eval()
-
-
-def _read_state(path: Path) -> Mapping[str, Tensor]:
-    """Read a state dict without running code from it."""
-    try:
-        state: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as err:
-        raise DataError(f"cannot read weights from {path}: {err}") from err
-    return state
 
 
 def measure_images(
