@@ -84,7 +84,7 @@ def _lines(study: Study, tables: Sequence[Table], summary: Sequence[str]) -> Ite
     yield from ("", "## Evaluation", "", *write_bullets(summary), "")
     chosen = {table.name: table for table in tables}
     for name in CARD_TABLES:
-        yield render_markdown(chosen[name])
+        yield render_markdown(chosen[name], level=3)
 
 
 def _describe_data(run: Evaluation) -> list[str]:
