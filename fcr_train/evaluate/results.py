@@ -389,7 +389,10 @@ def build_retrieval(study: Study) -> Table:
 
 
 def _row_baselines(study: Study) -> str:
-    return f"rows in grey, measured with {write_name(study.best.embedder)} where one is needed"
+    return (
+        "the rows below the generated faces, measured with "
+        f"{write_name(study.best.embedder)} where an embedder is needed"
+    )
 
 
 def _retrieval_rows(study: Study) -> Iterator[Row]:
@@ -504,7 +507,7 @@ def build_grid(study: Study) -> Table:
         title="Table 3. Every translator with every embedder: mate among the first 50",
         says="Where the intervals of two runs meet, they are not distinguishable.",
         basis=_describe_basis(
-            study.best_run, f"rows in grey, from the runs of {write_name(study.best.translator)}"
+            study.best_run, f"the rows below, from the runs of {write_name(study.best.translator)}"
         ),
         columns=(
             Column("translator", is_text=True),
@@ -591,7 +594,7 @@ def build_splits(study: Study) -> Table:
             ),
             Column("rank 10", "gap, pair less person"),
             Column("rank 50", "gap, pair less person"),
-            Column("at rank 50", "gap, pair less person", is_text=True),
+            Column("pair is, at 50", "gap, pair less person", is_text=True),
         ),
         rows=tuple(_split_row(run, other, run is study.best_run) for run, other in pairs),
         notes=(
