@@ -176,7 +176,7 @@ class ModelEntry:
     """What the manifest says of one network, whatever its role."""
 
     architecture: str
-    """The network's class, e.g. "ResnetGenerator" or "DenseNet121"."""
+    """The network's class, e.g. "ResnetGenerator" or "FaceEmbedder"."""
     method: str
     """What the workshop calls it, e.g. "fastcut" or "densenet121"."""
     preset: str

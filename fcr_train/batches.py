@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fcr_edge.conditions import Conditions
-    from fcr_train.config import Jitter, TranslatorConfig
+    from fcr_train.config import Jitter, MatcherConfig, TranslatorConfig
     from fcr_train.dataset import Pair, Picture
     from fcr_train.trainer import Streams
 
@@ -110,8 +110,9 @@ def translation_batches(
 
     Paired, the face is the skull's own and both are jittered alike, so that they stay one above
     the other. Otherwise it is a random face *of the same view*, almost always another person's: a
-    discriminator that saw profiles where the skull is frontal would ask for them. Where the
-    configuration weighs the distance of embeddings, `mate` is the skull's own face.
+    discriminator that saw profiles where the skull is frontal would ask for them. What is known of
+    that face's person comes along as `face_planes`. Where the configuration weighs the distance of
+    embeddings, `mate` is the skull's own face.
     """
     faces_by_view = _group(data.faces.views)
     unmatched = sorted({*data.skulls.views} - {*faces_by_view})
@@ -134,8 +135,10 @@ def translation_batches(
             others = [rng.choice(faces_by_view[data.skulls.views[i]]) for i in chosen]
             face = to_batch(data.faces.pixels[others], -1, 1)
             batch["face"] = move(face, draw_moves(size, config.jitter, streams.torch))
-        batch["skull"] = _recolour_skull(batch["skull"], config.jitter, streams.torch)
-        told = [_forget(data.told[data.skulls.people[i]], config, rng) for i in chosen]
+            strangers = _recall([data.faces.people[i] for i in others], data.told, config, rng)
+            batch["face_planes"] = tell(batch["face"], strangers, config.conditions)[:, 3:]
+        batch["skull"] = expose(batch["skull"], config.jitter, streams.torch)
+        told = _recall([data.skulls.people[i] for i in chosen], data.told, config, rng)
         batch["skull"] = tell(batch["skull"], told, config.conditions)
         yield batch
 
@@ -148,6 +151,55 @@ def tell(
         return skull
     planes = [known.planes(attributes, *skull.shape[2:]) for known in told]
     return torch.cat([skull, torch.from_numpy(np.stack(planes))], dim=1)
+
+
+@dataclass(frozen=True)
+class Matches:
+    """What a matcher learns from: skulls, portraits, and which show one person and view."""
+
+    skulls: Album
+    faces: Album
+    portraits: tuple[tuple[int, ...], ...]
+    """For each skull the places of its portraits among the faces, one at least."""
+    told: Mapping[str, Conditions]
+    """What is known of each person."""
+
+    def films_by_view(self) -> dict[str, dict[str, list[int]]]:
+        """Return the places of each person's skulls, by view and person."""
+        films: dict[str, dict[str, list[int]]] = {}
+        shown = zip(self.skulls.views, self.skulls.people, strict=True)
+        for place, (view, person) in enumerate(shown):
+            films.setdefault(view, {}).setdefault(person, []).append(place)
+        return films
+
+
+def matching_batches(
+    data: Matches, config: MatcherConfig, steps: int, streams: Streams
+) -> Iterator[dict[str, Tensor]]:
+    """Yield batches of `skull` in [-1, 1], `face` in [0, 1] and `person`, views in turn.
+
+    A batch shows each of its people once, in one view: a film, with the condition planes behind
+    it, and one of the person's portraits, each jittered by itself as no two days are alike.
+    """
+    films, rng = data.films_by_view(), streams.numpy
+    size, views = config.schedule.batch_size, sorted(films)
+    lots = {view: _draw_lots(len(films[view]), size, steps, rng) for view in views}
+    for step in range(steps):
+        view = views[step % len(views)]
+        people, lot = sorted(films[view]), lots[view][step // len(views)]
+        drawn = [rng.choice(films[view][people[i]]) for i in lot]
+        portraits = [rng.choice(data.portraits[place]) for place in drawn]
+        moves = draw_moves(size, config.jitter, streams.torch)
+        skull = move(to_batch(data.skulls.pixels[drawn], -1, 1), moves)
+        skull = expose(skull, config.jitter, streams.torch)
+        told = _recall([data.skulls.people[i] for i in drawn], data.told, config, rng)
+        yield {
+            "skull": tell(skull, told, config.conditions),
+            "face": jitter(
+                to_batch(data.faces.pixels[portraits], 0, 1), config.jitter, streams.torch
+            ),
+            "person": torch.from_numpy(lot),
+        }
 
 
 def identity_batches(
@@ -212,18 +264,26 @@ def move(
     return functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
 
 
-def _recolour_skull(
+def expose(
     skull: Float32[Tensor, "n 1 h w"], amount: Jitter, rng: torch.Generator
 ) -> Float32[Tensor, "n 1 h w"]:
-    """Expose each film differently: grey levels are scaled, black stays black."""
-    gain = 1 + amount.colour * (torch.rand(len(skull), 1, 1, 1, generator=rng) * 2 - 1)
-    return ((skull + 1) * gain - 1).clamp(-1, 1)
+    """Expose each film differently: black stays black, and no gain washes dense bone out."""
+    gain = 1 - amount.colour * torch.rand(len(skull), 1, 1, 1, generator=rng)
+    return (skull + 1) * gain - 1
 
 
-def _forget(known: Conditions, config: TranslatorConfig, rng: np.random.Generator) -> Conditions:
-    """Leave each attribute unknown at random, so that unknown becomes a familiar input."""
-    lost = {name: None for name in ATTRIBUTES if rng.random() < config.condition_dropout}
-    return replace(known, **lost)
+def _recall(
+    people: Sequence[str],
+    told: Mapping[str, Conditions],
+    config: TranslatorConfig | MatcherConfig,
+    rng: np.random.Generator,
+) -> list[Conditions]:
+    """Return what is known of each, leaving attributes unknown at random: a familiar input."""
+    known = []
+    for person in people:
+        lost = {name: None for name in ATTRIBUTES if rng.random() < config.condition_dropout}
+        known.append(replace(told[person], **lost))
+    return known
 
 
 def _load(
@@ -248,6 +308,17 @@ def _order(number: int, draws: int, rng: np.random.Generator) -> np.ndarray:
     """Draw numbers below `number`, each once before any comes again."""
     rounds = -(-draws // number)
     return np.concatenate([rng.permutation(number) for _ in range(rounds)])[:draws]
+
+
+def _draw_lots(number: int, size: int, lots: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw lots of `size` different numbers below `number`, each once before any comes again.
+
+    Those left over at the end of a round, too few for a lot, wait for the next.
+    """
+    rounds = -(-lots // (number // size))
+    whole = number - number % size
+    drawn = [rng.permutation(number)[:whole] for _ in range(rounds)]
+    return np.concatenate(drawn).reshape(-1, size)[:lots]
 
 
 def _stacks_by_person(albums: Sequence[Album]) -> dict[str, list[list[tuple[int, int]]]]:

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import tempfile
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from fcr_edge.errors import DataError
+from fcr_train.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from torch import Tensor
 
 SCHEMA = "fcr-checkpoint/1"
 _STATE_SCHEMA = "fcr-training-state/1"
 
-Kind = Literal["translator", "embedder"]
+Kind = Literal["translator", "embedder", "matcher"]
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], described: dict[str
     metadata = {"fcr": json.dumps(described)}
     data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
     try:
-        _write_atomically(path, data)
+        write_whole(path, data)
     except OSError as err:
         raise DataError(
             f"cannot write {path}: {err.strerror}: choose a folder with room that can be written"
@@ -111,19 +110,3 @@ def read_tensors(path: Path, schema: str) -> tuple[dict[str, Tensor], dict[str, 
             " pass a file that this version of fcr-train wrote"
         )
     return tensors, described
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

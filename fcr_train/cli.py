@@ -289,10 +289,11 @@ def embedder(
     """Train a network that embeds a face, so that pictures of one person lie together."""
     from fcr_train.config import EmbedderConfig
     from fcr_train.dataset import read_dataset
-    from fcr_train.embedders import load_weights
+    from fcr_train.embedders import start_from
     from fcr_train.tasks import EmbedderTask, Plan
     from fcr_train.trainer import pick_device
     from fcr_train.translators import load_generator
+    from fcr_train.weights import read_weights
 
     settings, preset = _read_settings(EmbedderConfig, backbone, preset, config, epochs)
     dataset = read_dataset(data)
@@ -302,7 +303,7 @@ def embedder(
     with _counter("pictures") as count:
         task = EmbedderTask(plan, trained, count)
     if weights is not None:
-        load_weights(task.networks, weights)
+        start_from(task.networks, read_weights(weights, backbone))
     _train(task, out, resume)
 
 

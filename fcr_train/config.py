@@ -226,15 +226,9 @@ class TranslatorConfig:
                 f"size is {self.size}: give a multiple of {self.generator.divisor}, as often does"
                 " the generator halve it"
             )
-        _check("condition_dropout", self.condition_dropout, least=0, most=1)
+        _check_conditions(self.conditions, self.condition_dropout)
         _check("lambda_embedding", self.lambda_embedding, least=0)
         _check("ema", self.ema, least=0, below=1)
-        unknown = sorted({*self.conditions} - {*ATTRIBUTES})
-        if unknown or len({*self.conditions}) < len(self.conditions):
-            raise ConfigError(
-                f"conditions are {list(self.conditions)}: list each of {', '.join(ATTRIBUTES)} at"
-                " most once"
-            )
         _check_recipe(self.soft_tissue)
 
 
@@ -261,7 +255,7 @@ class CutConfig(TranslatorConfig):
                 f"generator.architecture is {self.generator.architecture!r}: PatchNCE compares the"
                 " layers of a resnet"
             )
-        last_block = 11 + self.generator.blocks
+        last_block = (11 if self.generator.antialias else 9) + self.generator.blocks
         if self.patch_nce.layers[-1] > last_block:
             raise ConfigError(
                 f"patch_nce.layers names layer {self.patch_nce.layers[-1]}, but the encoder of a"
@@ -304,7 +298,7 @@ class EmbedderConfig:
     """All that defines the training of a face embedder."""
 
     size: int
-    """Side of a face [pixels], 32 or more: DenseNet121 halves it five times."""
+    """Side of a face [pixels], 32 or more: every backbone halves it five times."""
     schedule: Schedule
     jitter: Jitter
     dimension: int | None = None
@@ -324,15 +318,64 @@ class EmbedderConfig:
         _check("pictures_per_person", self.pictures_per_person, least=2)
         _check("temperature", self.temperature, above=0)
         _check("weight_decay", self.weight_decay, least=0)
-        _check("schedule.batch_size (people)", self.schedule.batch_size, least=2)
+        _check_contrast(self.schedule)
 
 
-AnyConfig = TranslatorConfig | EmbedderConfig
+@dataclass(frozen=True, kw_only=True)
+class MatcherConfig:
+    """All that defines the training of a direct skull-to-face matcher."""
+
+    size: int
+    """Side of film and face [pixels], 32 or more, a multiple of 2 to the power of `halvings`."""
+    schedule: Schedule
+    jitter: Jitter
+    width: int
+    """Channels of the first layer of either tower, 1 or more; each layer doubles them."""
+    halvings: int = 3
+    """Layers of a tower, 1 or more, each of which halves the picture."""
+    dimension: int = 128
+    """Length of an embedding, 1 or more."""
+    temperature: float = 0.1
+    """Softmax temperature of the contrastive loss, above 0."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (AdamW), 0 or more."""
+    conditions: tuple[str, ...] = ()
+    """What the skull's tower is told of the person beside the film: any of sex, age, bmi."""
+    condition_dropout: float = 0.2
+    """Share of the training in which an attribute is left unknown, 0 to 1, each by itself."""
+    split: Split = field(default_factory=Split)
+    soft_tissue: str = "classical-1"
+    """Soft-tissue recipe of the films, by name."""
+
+    def __post_init__(self) -> None:
+        _check("size", self.size, least=32)
+        _check("width", self.width, least=1)
+        _check("halvings", self.halvings, least=1)
+        if self.size % 2**self.halvings:
+            raise ConfigError(
+                f"size is {self.size}: give a multiple of {2**self.halvings}, as often do the"
+                " towers halve it"
+            )
+        _check("dimension", self.dimension, least=1)
+        _check("temperature", self.temperature, above=0)
+        _check("weight_decay", self.weight_decay, least=0)
+        _check_conditions(self.conditions, self.condition_dropout)
+        _check_recipe(self.soft_tissue)
+        _check_contrast(self.schedule)
+
+
+AnyConfig = TranslatorConfig | EmbedderConfig | MatcherConfig
 
 CONFIGS: dict[str, type[AnyConfig]] = {
+    "cyclegan": CycleGanConfig,
+    "pix2pix": Pix2PixConfig,
     "cut": CutConfig,
     "fastcut": CutConfig,
+    "vgg16": EmbedderConfig,
+    "resnet18": EmbedderConfig,
+    "resnet101": EmbedderConfig,
     "densenet121": EmbedderConfig,
+    "two_tower": MatcherConfig,
 }
 """The kind of configuration of each model that has presets."""
 
@@ -408,6 +451,23 @@ def _convert(wanted: Any, value: Any, key: str) -> Any:
         expected = getattr(wanted, "__name__", str(wanted))
         raise ConfigError(f"{key} is {value!r}: give a value of type {expected}")
     return value
+
+
+def _check_conditions(names: tuple[str, ...], dropout: float) -> None:
+    _check("condition_dropout", dropout, least=0, most=1)
+    if {*names} - {*ATTRIBUTES} or len({*names}) < len(names):
+        raise ConfigError(
+            f"conditions are {list(names)}: list each of {', '.join(ATTRIBUTES)} at most once"
+        )
+
+
+def _check_contrast(schedule: Schedule) -> None:
+    _check("schedule.batch_size (people)", schedule.batch_size, least=2)
+    if schedule.accumulate > 1:
+        raise ConfigError(
+            f"schedule.accumulate is {schedule.accumulate}, but a contrastive loss compares all of"
+            " a batch: leave it at 1, and to save memory lower schedule.batch_size or size"
+        )
 
 
 def _check_recipe(name: str) -> None:

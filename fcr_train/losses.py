@@ -19,7 +19,17 @@ def least_squares(judgement: Float32[Tensor, "n 1 h w"], target: float) -> Float
 
     Mao et al. 2017, least squares GAN, with a = 0 and b = c = 1.
     """
-    return (judgement - target).square().mean()
+    return (judgement.float() - target).square().mean()
+
+
+def cross_entropy(judgement: Float32[Tensor, "n 1 h w"], target: float) -> Float32[Tensor, ""]:
+    """Return the mean cross-entropy of a discriminator's logits with 1 (real) or 0 (fake).
+
+    Goodfellow et al. 2014, with the generator asking for 1 rather than against 0, as Isola et al.
+    2017, section 3.3, do; log 2 when undecided.
+    """
+    logits = judgement.float()  # a mean of many numbers outlasts no rounding to 8 bits
+    return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
 
 
 def patch_nce(
@@ -33,7 +43,7 @@ def patch_nce(
     into the keys, as in the authors' code. The value is at least 0; log p when nothing is told
     apart.
     """
-    logits = queries @ keys.detach().transpose(1, 2) / temperature
+    logits = (queries @ keys.detach().transpose(1, 2)).float() / temperature
     positives = torch.arange(queries.shape[1], device=queries.device).expand(logits.shape[:2])
     return functional.cross_entropy(logits.flatten(0, 1), positives.flatten())
 

@@ -1,4 +1,4 @@
-"""The networks of the translators: anti-aliased generator, PatchGAN, projection heads."""
+"""The networks of the translators: generators, PatchGAN, projection heads."""
 
 from __future__ import annotations
 
@@ -10,16 +10,34 @@ from torch import nn
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from jaxtyping import Float32, Int64
     from torch import Tensor
 
+    from fcr_train.config import Generator
+
 LUMINANCE = (0.299, 0.587, 0.114)
 """Weights of R, G, B in luma (ITU-R BT.601), the same as in every grey conversion of OpenCV."""
 
+FACE_CHANNELS = 3
+"""Red, green, blue."""
+
 _INIT_GAIN = 0.02
 """Gain of the Xavier initialisation (Park et al. 2020, the authors' code)."""
+
+_INIT_SPREAD = 0.02
+"""Standard deviation of the Gaussian initialisation (Isola et al. 2017, section 6.2; Zhu et al.
+2017, appendix 7.1)."""
+
+_EPSILON = 1e-5
+"""Added to a variance before the root, as in `nn.InstanceNorm2d`."""
+
+_WIDEST = 8
+"""The U-Net widens up to this many times its first width (Isola et al. 2017, section 6.1.1)."""
+
+_NOISY_BLOCKS = 3
+"""Innermost decoder blocks of the U-Net that have dropout (Isola et al. 2017, section 6.1.1)."""
 
 
 def luminance(face: Float32[Tensor, "n 3 h w"]) -> Float32[Tensor, "n 1 h w"]:
@@ -30,12 +48,24 @@ def luminance(face: Float32[Tensor, "n 3 h w"]) -> Float32[Tensor, "n 1 h w"]:
 
 
 def initialise(network: nn.Module) -> None:
-    """Draw every convolution's and linear layer's weights anew, and set its biases to 0."""
+    """Draw every weight anew as CUT does (Xavier, gain 0.02), and set biases to 0."""
+    for layer in _weighted(network):
+        nn.init.xavier_normal_(layer.weight, gain=_INIT_GAIN)
+
+
+def initialise_gaussian(network: nn.Module) -> None:
+    """Draw every weight anew as pix2pix and CycleGAN do, from N(0, 0.02^2); biases become 0."""
+    for layer in _weighted(network):
+        nn.init.normal_(layer.weight, 0.0, _INIT_SPREAD)
+
+
+def _weighted(network: nn.Module) -> Iterator[nn.Conv2d | nn.ConvTranspose2d | nn.Linear]:
+    """Yield the layers that have weights, their biases set to 0."""
     for layer in network.modules():
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            nn.init.xavier_normal_(layer.weight, gain=_INIT_GAIN)
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+            yield layer
 
 
 class BlurPool(nn.Module):
@@ -71,16 +101,34 @@ class BlurUpsample(nn.Module):
         return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-class ResidualBlock(nn.Module):
-    """Add two normalised 3x3 convolutions with reflected borders to the input."""
+class PictureNorm(nn.Module):
+    """Normalise a picture's features all together: mean 0 and variance 1 over its channels too.
 
-    def __init__(self, channels: int) -> None:
+    Instance normalisation takes out whatever is constant over a channel, and so all that constant
+    condition planes add; here one channel stays above another.
+    """
+
+    def forward(self, x: Float32[Tensor, "n c h w"]) -> Float32[Tensor, "n c h w"]:
+        """Normalise each picture by itself."""
+        centred = x - x.mean(dim=(1, 2, 3), keepdim=True)
+        variance = centred.square().mean(dim=(1, 2, 3), keepdim=True)
+        return centred * (variance + _EPSILON).rsqrt()
+
+
+class ResidualBlock(nn.Module):
+    """Add two normalised 3x3 convolutions with reflected borders to the input.
+
+    `dropout` stands between them, in training only (Zhu et al. 2017, the authors' code).
+    """
+
+    def __init__(self, channels: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3),
             nn.InstanceNorm2d(channels),
-            nn.ReLU(),
+            # Of one number, so that weights have one name with dropout and without.
+            nn.Sequential(nn.ReLU(), nn.Dropout(dropout)),
             nn.ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3),
             nn.InstanceNorm2d(channels),
@@ -93,43 +141,65 @@ class ResidualBlock(nn.Module):
 
 
 class ResnetGenerator(nn.Module):
-    """Translate a skull into a face: two halvings, residual blocks, two doublings (CUT).
+    """Translate a skull into a face: two halvings, residual blocks, two doublings.
+
+    With `antialias` it is CUT's: halved by `BlurPool`, doubled by `BlurUpsample`. Without, it is
+    CycleGAN's: convolutions of stride 2 and transposed ones (Zhu et al. 2017, appendix 7.2).
 
     `layers` is numbered as in the original code, so that the papers' PatchNCE layers mean the same
-    here: 0 is the reflected input, 4 and 8 are the convolutions in front of the two halvings (at
-    full and at half resolution, before normalisation), 12 is the first residual block and 16 the
-    fifth (a quarter of the resolution). Instance normalisation keeps no running statistics: one
+    here. With `antialias`: 0 is the reflected input, 4 and 8 are the convolutions in front of the
+    two halvings (at full and at half resolution, before normalisation), 12 is the first residual
+    block and 16 the fifth (a quarter of the resolution). Without, 4 and 7 are the halving
+    convolutions and 10 is the first block. Instance normalisation keeps no running statistics: one
     picture is normalised by itself, in training and after export alike. `ngf` is the width at full
-    resolution; it doubles at each halving.
+    resolution; it doubles at each halving. The last `planes` of the input channels are condition
+    planes; where there are any, the first normalisation is `PictureNorm`, which lets them through.
     """
 
-    def __init__(self, ngf: int, blocks: int, in_channels: int = 1, out_channels: int = 3) -> None:
+    def __init__(
+        self,
+        ngf: int,
+        blocks: int,
+        in_channels: int = 1,
+        out_channels: int = 3,
+        antialias: bool = True,
+        dropout: float = 0.0,
+        planes: int = 0,
+    ) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
+        halve, double = (_halve_blurred, _double_blurred) if antialias else (_halve, _double)
+        encoder = [
             nn.ReflectionPad2d(3),
-            *_normalised(nn.Conv2d(in_channels, ngf, 7)),
-            *_normalised(nn.Conv2d(ngf, 2 * ngf, 3, padding=1)),
-            BlurPool(2 * ngf),
-            *_normalised(nn.Conv2d(2 * ngf, 4 * ngf, 3, padding=1)),
-            BlurPool(4 * ngf),
-            *(ResidualBlock(4 * ngf) for _ in range(blocks)),
-            BlurUpsample(),
-            *_normalised(nn.Conv2d(4 * ngf, 2 * ngf, 3, padding=1)),
-            BlurUpsample(),
-            *_normalised(nn.Conv2d(2 * ngf, ngf, 3, padding=1)),
+            nn.Conv2d(in_channels, ngf, 7),
+            PictureNorm() if planes else nn.InstanceNorm2d(ngf),
+            nn.ReLU(),
+            *halve(ngf, 2 * ngf),
+            *halve(2 * ngf, 4 * ngf),
+            *(ResidualBlock(4 * ngf, dropout) for _ in range(blocks)),
+        ]
+        self.encoder_length = len(encoder)
+        self.layers = nn.Sequential(
+            *encoder,
+            *double(4 * ngf, 2 * ngf),
+            *double(2 * ngf, ngf),
             nn.ReflectionPad2d(3),
             nn.Conv2d(ngf, out_channels, 7),
             nn.Tanh(),
         )
         initialise(self)
 
-    def forward(self, skull: Float32[Tensor, "n 1 h w"]) -> Float32[Tensor, "n 3 h w"]:
+    @property
+    def encoder(self) -> nn.Module:
+        """The half that reads the skull, residual blocks included; it shares its weights."""
+        return self.layers[: self.encoder_length]
+
+    def forward(self, skull: Float32[Tensor, "n i h w"]) -> Float32[Tensor, "n o h w"]:
         """Return the face, in [-1, 1]; the skull is in [-1, 1], its sides multiples of 4."""
         face: Tensor = self.layers(skull)
         return face
 
     def encode(
-        self, picture: Float32[Tensor, "n 1 h w"], layers: Sequence[int]
+        self, picture: Float32[Tensor, "n i h w"], layers: Sequence[int]
     ) -> list[Float32[Tensor, "n c _ _"]]:
         """Return the outputs of the numbered layers, which ascend; stop after the last one."""
         features = []
@@ -147,33 +217,118 @@ class ResnetGenerator(nn.Module):
         return [feature.shape[1] for feature in features]
 
 
-class PatchDiscriminator(nn.Module):
-    """Judge overlapping patches of a face as real (1) or generated (0), anti-aliased.
+class UnetGenerator(nn.Module):
+    """Translate a skull into a face through a U-Net (Isola et al. 2017, section 6.1.1).
 
-    The PatchGAN of Isola et al. 2017 with the blur-pool of CUT: 4x4 convolutions of stride 1, the
-    first `halvings` of them halved by `BlurPool`. Three halvings make the published patch of 70
-    pixels, two 34 and one 16; the margins of `BlurPool` widen a patch with little weight. `ndf` is
-    the width of the first layer.
+    Each of the `halvings` is a 4x4 convolution of stride 2; each doubling, a transposed one, also
+    sees what its resolution was on the way down. Eight halvings take 256 pixels to one. `dropout`
+    in the three innermost decoder blocks is pix2pix's noise z, in training only.
+
+    The paper normalises by the batch and trains batches of one, with the statistics of the picture
+    at hand even in use: that is instance normalisation, written here as such. It keeps no running
+    statistics, so small batches train well, and a face depends on its own skull alone, in training
+    and after export alike. The innermost convolution is not normalised: of one pixel nothing would
+    remain (the paper's errata).
     """
 
-    def __init__(self, ndf: int, halvings: int = 3, in_channels: int = 3) -> None:
+    def __init__(
+        self,
+        ngf: int,
+        halvings: int = 8,
+        in_channels: int = 1,
+        out_channels: int = 3,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        widths = [ngf * min(2**number, _WIDEST) for number in range(halvings)]
+        # Coming up, a block's input is its inner neighbour's output beside the skip of that level.
+        inputs = [widths[-1], *(2 * width for width in reversed(widths[:-1]))]
+        noise = [dropout] * _NOISY_BLOCKS + [0.0] * halvings
+        self.encoder = nn.ModuleList(
+            [nn.Sequential(nn.Conv2d(in_channels, ngf, 4, 2, 1))]
+            + [
+                _contract(narrow, wide, normalised=level < halvings - 1)
+                for level, (narrow, wide) in enumerate(pairwise(widths), start=1)
+            ]
+        )
+        self.decoder = nn.ModuleList(
+            [
+                _expand(wide, narrow, share)
+                for wide, narrow, share in zip(inputs, reversed(widths[:-1]), noise, strict=False)
+            ]
+            + [
+                nn.Sequential(
+                    nn.ReLU(), nn.ConvTranspose2d(inputs[-1], out_channels, 4, 2, 1), nn.Tanh()
+                )
+            ]
+        )
+        initialise_gaussian(self)
+
+    def forward(self, skull: Float32[Tensor, "n i h w"]) -> Float32[Tensor, "n o h w"]:
+        """Return the face, in [-1, 1].
+
+        The skull is in [-1, 1], its sides multiples of 2^halvings.
+        """
+        levels = [skull]
+        for layer in self.encoder:
+            levels.append(layer(levels[-1]))
+        face: Tensor = self.decoder[0](levels[-1])
+        for layer, skip in zip(self.decoder[1:], levels[-2:0:-1], strict=True):
+            face = layer(torch.cat([skip, face], dim=1))
+        return face
+
+
+def build_generator(
+    config: Generator, in_channels: int, out_channels: int = 3
+) -> ResnetGenerator | UnetGenerator:
+    """Build the generator that a configuration describes; weights are drawn anew.
+
+    It makes faces (3 channels) of skulls (1), or skulls of faces, whose planes come after them.
+    """
+    if config.architecture == "unet":
+        return UnetGenerator(
+            config.ngf, config.halvings, in_channels, out_channels, config.dropout
+        )
+    return ResnetGenerator(
+        config.ngf,
+        config.blocks,
+        in_channels,
+        out_channels,
+        config.antialias,
+        config.dropout,
+        planes=in_channels - (1 if out_channels == FACE_CHANNELS else FACE_CHANNELS),
+    )
+
+
+class PatchDiscriminator(nn.Module):
+    """Judge overlapping patches of a picture as real (1) or generated (0).
+
+    The PatchGAN of Isola et al. 2017, section 6.1.2: 4x4 convolutions, the first `halvings` of
+    stride 2; with `antialias`, of stride 1 and halved by `BlurPool` as in CUT. Three halvings make
+    the published patch of 70 pixels, two 34 and one 16; the margins of `BlurPool` widen a patch
+    with little weight. `ndf` is the width of the first layer.
+    """
+
+    def __init__(
+        self, ndf: int, halvings: int = 3, in_channels: int = 3, antialias: bool = True
+    ) -> None:
         super().__init__()
         widths = [ndf * 2**n for n in range(halvings + 1)]
-        self.layers = nn.Sequential(
-            nn.Conv2d(in_channels, ndf, 4, padding=1),
+        stride = 1 if antialias else 2
+        layers: list[nn.Module] = [
+            nn.Conv2d(in_channels, ndf, 4, stride, padding=1),
             nn.LeakyReLU(0.2),
-            *(
-                layer
-                for narrow, wide in pairwise(widths)
-                for layer in (BlurPool(narrow), *_judging(narrow, wide))
-            ),
-            nn.Conv2d(widths[-1], 1, 4, padding=1),
-        )
+        ]
+        for level, (narrow, wide) in enumerate(pairwise(widths), start=1):
+            if antialias:
+                layers.append(BlurPool(narrow))
+            layers.extend(_judging(narrow, wide, stride if level < halvings else 1))
+        self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 4, padding=1))
         initialise(self)
 
-    def forward(self, face: Float32[Tensor, "n 3 h w"]) -> Float32[Tensor, "n 1 _ _"]:
+    def forward(self, picture: Float32[Tensor, "n c h w"]) -> Float32[Tensor, "n 1 _ _"]:
         """Return one unbounded number a patch."""
-        judgement: Tensor = self.layers(face)
+        judgement: Tensor = self.layers(picture)
         return judgement
 
 
@@ -201,10 +356,36 @@ class PatchProjection(nn.Module):
         ]
 
 
-def _normalised(convolution: nn.Conv2d) -> tuple[nn.Module, ...]:
-    return convolution, nn.InstanceNorm2d(convolution.out_channels), nn.ReLU()
+def _normalised(convolution: nn.Conv2d | nn.ConvTranspose2d) -> list[nn.Module]:
+    return [convolution, nn.InstanceNorm2d(convolution.out_channels), nn.ReLU()]
 
 
-def _judging(in_channels: int, out_channels: int) -> tuple[nn.Module, ...]:
-    convolution = nn.Conv2d(in_channels, out_channels, 4, padding=1)
+def _halve_blurred(narrow: int, wide: int) -> list[nn.Module]:
+    return [*_normalised(nn.Conv2d(narrow, wide, 3, padding=1)), BlurPool(wide)]
+
+
+def _halve(narrow: int, wide: int) -> list[nn.Module]:
+    return _normalised(nn.Conv2d(narrow, wide, 3, 2, padding=1))
+
+
+def _double_blurred(wide: int, narrow: int) -> list[nn.Module]:
+    return [BlurUpsample(), *_normalised(nn.Conv2d(wide, narrow, 3, padding=1))]
+
+
+def _double(wide: int, narrow: int) -> list[nn.Module]:
+    return _normalised(nn.ConvTranspose2d(wide, narrow, 3, 2, padding=1, output_padding=1))
+
+
+def _contract(narrow: int, wide: int, normalised: bool) -> nn.Sequential:
+    layers = [nn.LeakyReLU(0.2), nn.Conv2d(narrow, wide, 4, 2, 1)]
+    return nn.Sequential(*layers, *([nn.InstanceNorm2d(wide)] if normalised else []))
+
+
+def _expand(wide: int, narrow: int, dropout: float) -> nn.Sequential:
+    transposed = nn.ConvTranspose2d(wide, narrow, 4, 2, 1)
+    return nn.Sequential(nn.ReLU(), transposed, nn.InstanceNorm2d(narrow), nn.Dropout(dropout))
+
+
+def _judging(in_channels: int, out_channels: int, stride: int) -> tuple[nn.Module, ...]:
+    convolution = nn.Conv2d(in_channels, out_channels, 4, stride, padding=1)
     return convolution, nn.InstanceNorm2d(out_channels), nn.LeakyReLU(0.2)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from fcr_edge import imaging
 from fcr_edge.errors import ConfigError, DataError
 from fcr_train.augment import AUGMENTATIONS, apply_change, draw_change
+from fcr_train.files import write_whole
 from fcr_train.layouts import Attributes
-from fcr_train.simulate.dataset import SCHEMA, table, write_whole
+from fcr_train.simulate.dataset import SCHEMA, table
 from fcr_train.survey import MAX_SIDE, read_source, refuse_errors
 
 if TYPE_CHECKING:

@@ -185,6 +185,15 @@ def train(
     return out / CHECKPOINT_FILE
 
 
+def count_epochs(out: Path) -> int:
+    """Count the complete epochs of the training in a folder, 0 where there is none."""
+    path = out / LOSSES_FILE
+    if not (out / STATE_FILE).exists() or not path.exists():
+        return 0
+    with path.open(newline="", encoding="utf-8") as file:
+        return sum(1 for _ in csv.DictReader(file))
+
+
 class _Loop:
     """One training under way: its task, and what the trainer keeps beside it."""
 

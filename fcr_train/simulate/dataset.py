@@ -15,6 +15,7 @@ import numpy as np
 
 from fcr_edge.errors import ConfigError, DataError, ImageError
 from fcr_edge.imaging import encode_png, write_png
+from fcr_train.files import write_whole
 from fcr_train.simulate.ct import MARK as CT_MARK
 from fcr_train.simulate.ct import ScannedHead, read_scan
 from fcr_train.simulate.depths import DEPTH_FILE, read_depths
@@ -134,16 +135,6 @@ def claim_folder(out: Path, contents: dict[str, Any]) -> None:
         raise DataError(
             f"{out} cannot be written ({err.strerror}): choose another folder"
         ) from err
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that it is there whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def record_path(out: Path, number: int) -> Path:

@@ -1,15 +1,18 @@
-"""The trainings: a translator on films and faces, an embedder on faces of people."""
+"""The trainings: of a translator, of an embedder, of a direct matcher."""
 
 from fcr_train.tasks.embedding import EmbedderTask, embed, rank_mates
+from fcr_train.tasks.matching import MatcherTask, embed_skulls
 from fcr_train.tasks.plan import Parts, Plan
 from fcr_train.tasks.translation import TranslatorTask, generate
 
 __all__ = [
     "EmbedderTask",
+    "MatcherTask",
     "Parts",
     "Plan",
     "TranslatorTask",
     "embed",
+    "embed_skulls",
     "generate",
     "rank_mates",
 ]

@@ -11,7 +11,7 @@ from pytorch_metric_learning.losses import SupConLoss
 from fcr_edge import imaging
 from fcr_edge.errors import DataError
 from fcr_train.batches import Album, identity_batches, jitter, load_faces, to_batch
-from fcr_train.embedders import EMBEDDERS
+from fcr_train.embedders import FaceEmbedder
 from fcr_train.tasks.plan import BATCH, describe, list_unseen, refuse_leak
 from fcr_train.tasks.translation import generate, read_skulls
 from fcr_train.trainer import Turn
@@ -79,7 +79,7 @@ class EmbedderTask:
             1, len(training.people) // config.schedule.batch_size
         )
         torch.manual_seed(plan.seed)  # the initial weights
-        self.networks = self.exported = EMBEDDERS[plan.model](config.dimension).to(plan.device)
+        self.networks = self.exported = FaceEmbedder(plan.model, config.dimension).to(plan.device)
         schedule = config.schedule
         self.optimisers = {
             "embedder": torch.optim.AdamW(
@@ -145,7 +145,9 @@ class EmbedderTask:
         return Album(pixels, fakes.people, fakes.views)
 
 
-def embed(embedder: nn.Module, faces: Album, device: torch.device) -> Float32[Tensor, "n d"]:
+def embed(
+    embedder: Callable[[Tensor], Tensor], faces: Album, device: torch.device
+) -> Float32[Tensor, "n d"]:
     """Embed an album, picture by picture in its order."""
     with torch.inference_mode():
         embeddings = [

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fcr_edge.errors import DataError
 from fcr_train.checkpoint import load_checkpoint
 from fcr_train.config import CONFIGS, TranslatorConfig, parse
-from fcr_train.networks import ResnetGenerator
+from fcr_train.networks import ResnetGenerator, UnetGenerator, build_generator
 from fcr_train.translators.cut import CUT
+from fcr_train.translators.cyclegan import CycleGAN
+from fcr_train.translators.identity import FaceIdentity
+from fcr_train.translators.pix2pix import Pix2Pix
 from fcr_train.translators.translator import Translator
 
 if TYPE_CHECKING:
@@ -17,16 +20,34 @@ if TYPE_CHECKING:
 
     from fcr_train.checkpoint import Checkpoint
 
-__all__ = ["CUT", "TRANSLATORS", "Translator", "load_generator", "translator_config"]
+    Generator = ResnetGenerator | UnetGenerator
 
-TRANSLATORS: dict[str, Callable[[Any], Translator]] = {"cut": CUT, "fastcut": CUT}
+__all__ = [
+    "CUT",
+    "TRANSLATORS",
+    "CycleGAN",
+    "FaceIdentity",
+    "Pix2Pix",
+    "Translator",
+    "load_encoder",
+    "load_generator",
+    "translator_config",
+]
+
+TRANSLATORS: dict[str, Callable[..., Translator]] = {
+    "cyclegan": CycleGAN,
+    "pix2pix": Pix2Pix,
+    "cut": CUT,
+    "fastcut": CUT,
+}
 """FastCUT is CUT with other numbers: compare the presets `cut.toml` and `fastcut.toml`."""
 
 
-def load_generator(path: Path) -> tuple[ResnetGenerator, Checkpoint]:
-    """Rebuild a trained generator, ready to use: `forward(skull) -> face`.
+def load_generator(path: Path) -> tuple[Generator, Checkpoint]:
+    """Rebuild a trained generator, ready to use: `forward(skull with its planes) -> face`.
 
-    Raises DataError if the file is not a translator's checkpoint.
+    Raises DataError if the file is not a translator's checkpoint, or its weights are not those of
+    the architecture that it describes.
     """
     checkpoint = load_checkpoint(path)
     if checkpoint.kind != "translator" or checkpoint.model not in TRANSLATORS:
@@ -35,12 +56,33 @@ def load_generator(path: Path) -> tuple[ResnetGenerator, Checkpoint]:
             f" {', '.join(TRANSLATORS)}"
         )
     config = translator_config(checkpoint)
-    generator = ResnetGenerator(config.generator.ngf, config.generator.blocks)
+    generator = build_generator(config.generator, 1 + 2 * len(config.conditions))
     try:
         generator.load_state_dict(checkpoint.tensors)
     except RuntimeError as err:
-        raise DataError(f"the weights in {path} do not fit its configuration: {err}") from err
+        raise DataError(
+            f"the weights in {path} are not those of the {config.generator.architecture} that it"
+            f" describes: take a copy of the checkpoint, or train it again ({err})"
+        ) from err
     return generator.eval(), checkpoint
+
+
+def load_encoder(generator: Generator, path: Path) -> None:
+    """Start a generator's encoder, the half that reads the skull, from a trained generator's.
+
+    Of the same architecture, size and conditions, by whichever method it was trained: CycleGAN
+    calls a pretrained encoder optional. Raises DataError if it does not fit.
+    """
+    source, checkpoint = load_generator(path)
+    try:
+        if type(source) is not type(generator):
+            raise RuntimeError(f"{type(source).__name__} is no {type(generator).__name__}")
+        generator.encoder.load_state_dict(source.encoder.state_dict())
+    except RuntimeError as err:
+        raise DataError(
+            f"the encoder of the {checkpoint.model} in {path} does not fit this generator: pass a"
+            f" checkpoint of the same [generator] and conditions ({err})"
+        ) from err
 
 
 def translator_config(checkpoint: Checkpoint) -> TranslatorConfig:

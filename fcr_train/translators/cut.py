@@ -8,9 +8,16 @@ import torch
 from torch.nn import functional
 
 from fcr_train.losses import least_squares, patch_nce, sample_places
-from fcr_train.networks import PatchDiscriminator, PatchProjection, ResnetGenerator, luminance
+from fcr_train.networks import (
+    PatchDiscriminator,
+    PatchProjection,
+    ResnetGenerator,
+    build_generator,
+    luminance,
+)
 from fcr_train.trainer import Turn
-from fcr_train.translators.translator import Translator
+from fcr_train.translators.identity import check_identity, embedding_loss
+from fcr_train.translators.translator import Translator, build_adam, weigh
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,9 +28,11 @@ if TYPE_CHECKING:
 
     from fcr_train.config import CutConfig
     from fcr_train.trainer import Batch
+    from fcr_train.translators.identity import FaceIdentity
 
-    Skull = Float32[Tensor, "n 1 h w"]
+    Skull = Float32[Tensor, "n 1+2c h w"]
     Face = Float32[Tensor, "n 3 h w"]
+    Planes = Float32[Tensor, "n 2c h w"]
     Loss = Float32[Tensor, ""]
 
 
@@ -38,83 +47,84 @@ class CUT(Translator):
     The encoder takes the one channel of a skull, a face has three: PatchNCE encodes the
     *luminance* of the generated face with the same encoder, because a second encoder for colour
     would not be held to the skull's features, and what the two pictures share is shape and shade.
+    Condition planes accompany a picture wherever it goes: a face generated for a skull is encoded
+    with that skull's planes, and the discriminator sees each face beside the planes it belongs to,
+    without which nothing would tie the planes to the looks of a face.
     """
 
     needs_pairs: ClassVar[bool] = False
 
-    def __init__(self, config: CutConfig) -> None:
+    def __init__(self, config: CutConfig, identity: FaceIdentity | None = None) -> None:
         super().__init__()
+        check_identity(config, identity)
         self.config = config
-        layers = config.patch_nce.layers
-        self.generator: ResnetGenerator = ResnetGenerator(
-            config.generator.ngf, config.generator.blocks
-        )
+        self.identity = identity
+        planes = 2 * len(config.conditions)
+        generator = build_generator(config.generator, 1 + planes)
+        assert isinstance(generator, ResnetGenerator), "the configuration allows no other"
+        self.generator: ResnetGenerator = generator
         self.discriminator = PatchDiscriminator(
-            config.discriminator.ndf, config.discriminator.halvings
+            config.discriminator.ndf,
+            config.discriminator.halvings,
+            3 + planes,
+            config.discriminator.antialias,
         )
         self.projection = PatchProjection(
-            self.generator.feature_widths(layers), config.patch_nce.width
+            self.generator.feature_widths(config.patch_nce.layers), config.patch_nce.width
         )
-
-    def forward(self, skull: Skull) -> Face:
-        """Translate; both in [-1, 1]."""
-        face: Tensor = self.generator(skull)
-        return face
 
     def optimisers(self) -> dict[str, Optimizer]:
         """Build the two players' optimisers; the projection heads side with the generator."""
-        schedule = self.config.schedule
-        players = {
-            "generator": [*self.generator.parameters(), *self.projection.parameters()],
-            "discriminator": [*self.discriminator.parameters()],
-        }
-        betas = (schedule.beta1, schedule.beta2)
-        return {
-            name: torch.optim.Adam(parameters, schedule.learning_rate, betas)
-            for name, parameters in players.items()
-        }
+        return build_adam(
+            self.config.schedule,
+            {
+                "generator": [*self.generator.parameters(), *self.projection.parameters()],
+                "discriminator": [*self.discriminator.parameters()],
+            },
+        )
 
     def turns(self, batch: Batch, rng: torch.Generator) -> Iterator[Turn]:
-        """Let the discriminator learn, then the generator.
+        """Let the discriminator judge, then the generator learn from the discriminator's step.
 
         The face need not belong to the skull. `rng` decides the mirroring and the patches.
         """
-        skull, face = batch["skull"], batch["face"]
+        skull = batch["skull"]
+        face = torch.cat([batch["face"], batch["face_planes"]], dim=1)
         mirrored = self.config.flip_equivariance and bool(torch.rand(1, generator=rng) < 0.5)
         fake_face = self.generator(skull.flip(3) if mirrored else skull)
+        fake = torch.cat([fake_face, skull[:, 1:]], dim=1)
 
         self.discriminator.requires_grad_(True)
-        loss = self.discriminator_loss(fake_face.detach(), face)
+        loss = self.discriminator_loss(fake.detach(), face)
         yield Turn("discriminator", {"discriminator": loss}, loss)
 
         self.discriminator.requires_grad_(False)  # the generator's turn: spares its gradients
-        losses = self.generator_losses(skull, face, fake_face, mirrored, rng)
-        yield Turn("generator", losses, self.weigh(losses))
-
-    def discriminator_loss(self, fake_face: Face, face: Face) -> Loss:
-        """Ask for 0 at every patch of a generated face and for 1 at every patch of a real one."""
-        fake = least_squares(self.discriminator(fake_face), 0.0)
-        real = least_squares(self.discriminator(face), 1.0)
-        return (fake + real) / 2
-
-    def generator_losses(
-        self, skull: Skull, face: Face, fake_face: Face, mirrored: bool, rng: torch.Generator
-    ) -> dict[str, Loss]:
-        """Return the terms of the generator's objective, unweighted."""
         losses = {
-            "gan": least_squares(self.discriminator(fake_face), 1.0),
+            "gan": least_squares(self.discriminator(fake), 1.0),
             "nce": self.nce_loss(skull, fake_face, mirrored, rng),
         }
         if self.config.lambda_identity > 0:
-            losses["identity"] = self.identity_loss(face)
-        return losses
+            losses["identity"] = self.identity_loss(batch["face"], batch["face_planes"], rng)
+        upright = fake_face.flip(3) if mirrored else fake_face
+        losses |= embedding_loss(self.identity, upright, batch)
+        yield Turn("generator", losses, self.weigh(losses))
+
+    def discriminator_loss(
+        self, fake: Float32[Tensor, "n 3+2c h w"], real: Float32[Tensor, "n 3+2c h w"]
+    ) -> Loss:
+        """Ask for 0 at every patch of a generated face and for 1 at every patch of a real one."""
+        judged_fake = least_squares(self.discriminator(fake), 0.0)
+        judged_real = least_squares(self.discriminator(real), 1.0)
+        return (judged_fake + judged_real) / 2
 
     def weigh(self, losses: dict[str, Loss]) -> Loss:
         """Add up the generator's objective (seed paper, Eq. 11)."""
-        objective = losses["gan"] + self.config.lambda_nce * losses["nce"]
-        if "identity" in losses:
-            objective = objective + self.config.lambda_identity * losses["identity"]
-        return objective
+        weights = {
+            "nce": self.config.lambda_nce,
+            "identity": self.config.lambda_identity,
+            "embedding": self.config.lambda_embedding,
+        }
+        return weigh(losses, weights)
 
     def nce_loss(
         self, skull: Skull, fake_face: Face, mirrored: bool, rng: torch.Generator
@@ -124,7 +134,7 @@ class CUT(Translator):
         Where the skull entered mirrored, the face's features are mirrored back first.
         """
         nce = self.config.patch_nce
-        queries = self.generator.encode(luminance(fake_face), nce.layers)
+        queries = self.generator.encode(_in_grey(fake_face, skull[:, 1:]), nce.layers)
         if mirrored:
             queries = [feature.flip(3) for feature in queries]
         with torch.no_grad():
@@ -138,11 +148,20 @@ class CUT(Translator):
         ]
         return torch.stack(terms).mean()
 
-    def identity_loss(self, face: Face) -> Loss:
-        """Return the L1 distance of G(y) from y for a real face y (seed paper, Eq. 10).
+    def identity_loss(self, face: Face, planes: Planes, rng: torch.Generator) -> Loss:
+        """Compare G(y) with y for a real face y.
 
         G takes one channel, so what it is given is the face's luminance: a face in grey must come
-        back as that face in colour. (The original code uses PatchNCE here instead of L1.)
+        back as that face in colour. "l1" is their L1 distance (seed paper, Eq. 10); "nce" is
+        PatchNCE between the two (Park et al. 2020, Eq. 5-6: a prior on the target domain).
         """
-        identity_face = self.generator(luminance(face))
-        return functional.l1_loss(identity_face, face)
+        grey = _in_grey(face, planes)
+        identity_face = self.generator(grey)
+        if self.config.identity == "nce":
+            return self.nce_loss(grey, identity_face, False, rng)
+        return functional.l1_loss(identity_face.float(), face)
+
+
+def _in_grey(face: Face, planes: Planes) -> Skull:
+    """Make of a face what the generator takes: one channel, then the planes."""
+    return torch.cat([luminance(face), planes], dim=1)

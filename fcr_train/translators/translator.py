@@ -5,15 +5,20 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
+import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    import torch
+    from jaxtyping import Float32
+    from torch import Tensor
     from torch.optim import Optimizer
 
+    from fcr_train.config import Schedule
     from fcr_train.trainer import Batch, Turn
+
+    Loss = Float32[Tensor, ""]
 
 
 class Translator(nn.Module):
@@ -38,7 +43,24 @@ class Translator(nn.Module):
         """Yield the players' turns of one step; between them the trainer improves the player.
 
         Args:
-            batch: `skull` (n, 1 + planes, h, w) and `face` (n, 3, h, w) in [-1, 1]; `mate`, the
-                skull's own face, where the method needs pairs or weighs embeddings.
+            batch: `skull` (n, 1 + planes, h, w) and `face` (n, 3, h, w) in [-1, 1], the face's own
+                condition planes as `face_planes` (n, planes, h, w) where the method needs no
+                pairs, and `mate`, the skull's own face, where it weighs embeddings.
             rng: The step's randomness, beside PyTorch's own stream.
         """
+
+
+def build_adam(
+    schedule: Schedule, players: Mapping[str, list[nn.Parameter]]
+) -> dict[str, Optimizer]:
+    """Build an Adam for each player, by name, as all four papers train."""
+    betas = (schedule.beta1, schedule.beta2)
+    return {
+        name: torch.optim.Adam(weights, schedule.learning_rate, betas)
+        for name, weights in players.items()
+    }
+
+
+def weigh(losses: Mapping[str, Loss], weights: Mapping[str, float]) -> Loss:
+    """Add up the terms of an objective, each times its weight, 1 where none is given."""
+    return torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()

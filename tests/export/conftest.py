@@ -13,7 +13,7 @@ from fcr_edge import imaging
 from fcr_edge.bundle import Bundle
 from fcr_train.checkpoint import Checkpoint, save_checkpoint
 from fcr_train.config import load_preset, to_table
-from fcr_train.embedders import DenseNet121
+from fcr_train.embedders import FaceEmbedder
 from fcr_train.networks import ResnetGenerator
 
 DATA = {"sha256": "d" * 64, "people": 8, "held_out": ["p00001", "p00002"], "seed": 1}
@@ -39,7 +39,7 @@ def train_nothing(folder: Path, seed: int = 1) -> tuple[Path, Path]:
     translator = load_preset("fastcut", "tiny")
     generator = ResnetGenerator(translator.generator.ngf, translator.generator.blocks)
     embedder = load_preset("densenet121", "tiny")
-    network = DenseNet121(embedder.dimension)
+    network = FaceEmbedder("densenet121", embedder.dimension)
     parts = (("translator", "fastcut", translator, generator),)
     parts += (("embedder", "densenet121", embedder, network),)
     for kind, model, config, module in parts:

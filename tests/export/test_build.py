@@ -53,7 +53,7 @@ def test_the_manifest_says_where_the_networks_came_from(bundle, checkpoints):
             "seed": 1,
         }
     assert bundle.manifest.translator.method == "fastcut"
-    assert bundle.manifest.embedder.architecture == "DenseNet121"
+    assert bundle.manifest.embedder.architecture == "FaceEmbedder"
     assert bundle.manifest.versions["torch"] == torch.__version__
     assert bundle.manifest.soft_tissue == "classical-1"
 

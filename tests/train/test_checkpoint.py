@@ -8,7 +8,7 @@ import torch
 from fcr_edge.errors import DataError
 from fcr_train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_state
 from fcr_train.config import TranslatorConfig, load_preset, to_table
-from fcr_train.embedders import DenseNet121, load_embedder
+from fcr_train.embedders import FaceEmbedder, load_embedder
 from fcr_train.translators import CUT, load_generator
 
 
@@ -64,7 +64,7 @@ def test_a_loaded_generator_translates_as_the_trained_one(
 
 
 def test_a_loaded_embedder_embeds_as_the_trained_one(tmp_path: Path) -> None:
-    embedder = DenseNet121(8)
+    embedder = FaceEmbedder("densenet121", 8)
     embedder(torch.rand(4, 3, 64, 64))  # moves the batch statistics, which have to be kept
     config = to_table(load_preset("densenet121", "tiny")) | {"dimension": 8}
     saved = Checkpoint("embedder", "densenet121", "tiny", config, 1, embedder.state_dict())

@@ -27,7 +27,7 @@ def make_translator(model: str, **changes: object) -> CUT:
 
 
 def batch(skulls: torch.Tensor, faces: torch.Tensor) -> dict[str, torch.Tensor]:
-    return {"skull": skulls, "face": faces}
+    return {"skull": skulls, "face": faces, "face_planes": faces[:, 3:]}
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -81,7 +81,7 @@ def test_fastcut_overfits_four_pictures(take_step: Step) -> None:
     assert told_apart < 0.6 * undecided, "the discriminator sees which face is real"
     assert min(losses["gan"] for losses in history) < 0.8, "the generator deceives at times"
     assert last["gan"] < 1.5, "without losing outright"
-    faces_made = translator(skulls)
+    faces_made = translator.generator(skulls)
     assert faces_made.std(dim=(2, 3)).min() > 0.05, "the faces are no flat colour"
 
 
@@ -118,11 +118,53 @@ def test_identity_compares_a_face_with_its_translated_luminance() -> None:
     translator = make_translator("cut")
     _, faces = draw_pairs(2)
 
-    loss = translator.identity_loss(faces)
+    loss = translator.identity_loss(faces, faces[:, 3:], rng())
 
     assert loss.item() == pytest.approx(
-        (translator(luminance(faces)) - faces).abs().mean().item(), abs=1e-6
+        (translator.generator(luminance(faces)) - faces).abs().mean().item(), abs=1e-6
     )
+
+
+def test_identity_by_patch_nce_is_that_of_a_face_and_its_translation() -> None:
+    translator = make_translator("cut", identity="nce")
+    _, faces = draw_pairs(2)
+    grey = luminance(faces)
+
+    loss = translator.identity_loss(faces, faces[:, 3:], rng())
+
+    expected = translator.nce_loss(grey, translator.generator(grey), False, rng())
+    assert loss.item() == pytest.approx(expected.item())
+
+
+def test_planes_go_with_their_picture(take_step: Step) -> None:
+    translator = make_translator("cut", conditions=("sex",))
+    seen: dict[str, list[float]] = {"generator": [], "discriminator": []}
+    for name, values in seen.items():
+        getattr(translator, name).register_forward_pre_hook(
+            lambda _, inputs, values=values: values.append(inputs[0][0, -2, 0, 0].item())
+        )
+    (skulls, faces), plane = draw_pairs(1), torch.ones(1, 1, 64, 64)
+    told = torch.cat([skulls, plane, plane], dim=1)
+    pair = {"skull": told, "face": faces, "face_planes": torch.cat([-plane, plane], dim=1)}
+
+    take_step(translator, pair, translator.optimisers(), rng())
+
+    assert seen["generator"] == [1, -1], "the skull, then the identity of the face"
+    assert seen["discriminator"] == [1, -1, 1], "generated, real, generated again"
+
+
+def test_patch_nce_encodes_the_face_with_the_planes_of_its_skull() -> None:
+    translator = make_translator("cut", conditions=("sex",))
+    encoded = []
+    translator.generator.layers[0].register_forward_pre_hook(
+        lambda _, inputs: encoded.append(inputs[0])
+    )
+    (skulls, faces), plane = draw_pairs(1), torch.ones(1, 2, 64, 64)
+
+    translator.nce_loss(torch.cat([skulls, plane], dim=1), faces, False, rng())
+
+    assert torch.equal(encoded[0], torch.cat([luminance(faces), plane], dim=1))
+    assert torch.equal(encoded[1], torch.cat([skulls, plane], dim=1))
 
 
 def test_objective_weighs_the_terms_as_the_paper_does() -> None:

@@ -1,24 +1,67 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
-from torchvision.models import densenet121
+from torch import Tensor, nn
+from torchvision import models
 
 from fcr_edge.errors import DataError
-from fcr_train.embedders import IMAGENET_MEAN, IMAGENET_STD, DenseNet121, load_weights, unit
+from fcr_train.checkpoint import save_checkpoint
+from fcr_train.config import load_preset
+from fcr_train.embedders import (
+    BACKBONES,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    FaceEmbedder,
+    describe_untrained,
+    load_embedder,
+    start_from,
+    unit,
+)
+from fcr_train.weights import Weights
+
+WIDTHS = {"vgg16": 512, "resnet18": 512, "resnet101": 2048, "densenet121": 1024}
+PARAMETERS = {
+    "vgg16": 14_714_688,
+    "resnet18": 11_176_512,
+    "resnet101": 42_500_160,
+    "densenet121": 6_953_856,
+}
+"""Of torchvision's networks without their classifiers."""
 
 
-@pytest.mark.parametrize("dimension", [None, 16], ids=["pooled", "head"])
-def test_embeddings_are_unit_vectors(dimension: int | None) -> None:
-    embedder = DenseNet121(dimension).eval()
+@pytest.fixture(scope="module", params=WIDTHS)
+def embedder(request: pytest.FixtureRequest) -> tuple[str, FaceEmbedder]:
+    return request.param, FaceEmbedder(request.param).eval()
 
-    embeddings = embedder(torch.rand(3, 3, 64, 64))
 
-    assert embeddings.shape == (3, dimension or 1024)
-    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(3), atol=1e-5, rtol=0)
+def test_the_four_backbones_are_those_of_the_paper(embedder: tuple[str, FaceEmbedder]) -> None:
+    name, network = embedder
+
+    assert {*BACKBONES} == {*WIDTHS}
+    assert sum(p.numel() for p in network.features.parameters()) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("size", [32, 80])
+def test_embeddings_are_unit_vectors_at_any_size(
+    embedder: tuple[str, FaceEmbedder], size: int
+) -> None:
+    name, network = embedder
+
+    embeddings = network(torch.rand(2, 3, size, size))
+
+    assert embeddings.shape == (2, WIDTHS[name])
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(2), atol=1e-5, rtol=0)
+
+
+def test_a_head_gives_the_dimension_asked_for() -> None:
+    embeddings = FaceEmbedder("resnet18", 16).eval()(torch.rand(2, 3, 64, 64))
+
+    assert embeddings.shape == (2, 16)
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(2), atol=1e-5, rtol=0)
 
 
 def test_unit_leaves_a_zero_vector_at_zero() -> None:
@@ -27,64 +70,97 @@ def test_unit_leaves_a_zero_vector_at_zero() -> None:
     torch.testing.assert_close(vectors, torch.tensor([[0.6, 0.8], [0.0, 0.0]]))
 
 
-def test_pooled_embedding_is_what_torchvision_pools() -> None:
-    reference = densenet121(weights=None).eval()
-    embedder = DenseNet121()
-    embedder.features.load_state_dict(reference.features.state_dict())
+def pool_by_torchvision(name: str, network: nn.Module, face: Tensor) -> Tensor:
+    """Take the features as torchvision's own forward does, and average each map."""
+    if name == "densenet121":
+        return network.features(face).relu().mean(dim=(2, 3))
+    if name == "vgg16":
+        return network.features(face).mean(dim=(2, 3))
+    network.fc = nn.Identity()
+    return network(face)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121"])
+def test_the_published_naming_loads_and_pools_as_torchvision_does(name: str) -> None:
+    torch.manual_seed(0)
+    reference = getattr(models, name)(weights=None).eval()
+    # DenseNet's published file says "denselayer1.norm.1" where the code says "denselayer1.norm1".
+    published = {
+        key.replace("norm1.", "norm.1.").replace("conv2.", "conv.2.")
+        if name == "densenet121"
+        else key: tensor
+        for key, tensor in reference.state_dict().items()
+        if not key.endswith("num_batches_tracked")  # older files do not count batches
+    }
+    embedder = FaceEmbedder(name).eval()
+
+    start_from(embedder, Weights(published, "published", "0" * 64, "none"))
+
     face = torch.rand(2, 3, 64, 64)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
-
-    embedding = embedder.eval()(face)
-
-    pooled = reference.features((face - mean) / std).relu().mean(dim=(2, 3))
-    expected = torch.nn.functional.normalize(pooled, dim=1)
-    torch.testing.assert_close(embedding, expected, atol=1e-6, rtol=0)
+    expected = pool_by_torchvision(name, reference, (face - mean) / std)
+    torch.testing.assert_close(
+        embedder(face), nn.functional.normalize(expected, dim=1), atol=1e-6, rtol=0
+    )
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_weights_of_torchvision_load_by_either_naming(tmp_path: Path, suffix: str) -> None:
-    weights = densenet121(weights=None).state_dict()
-    # The published file says "denselayer1.norm.1" where the code says "denselayer1.norm1".
-    published = {
-        name.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): tensor.contiguous()
-        for name, tensor in weights.items()
+def test_the_names_of_vgg16_are_torchvisions() -> None:
+    with torch.device("meta"):  # its classifier would fill half a gigabyte
+        theirs = models.vgg16(weights=None, init_weights=False).features.state_dict()
+    ours = FaceEmbedder("vgg16").features.state_dict()
+
+    assert {name: tensor.shape for name, tensor in ours.items()} == {
+        name: tensor.shape for name, tensor in theirs.items()
     }
-    path = tmp_path / f"weights{suffix}"
-    if suffix == ".pth":
-        torch.save(published, path)
-    else:
-        save_file(published, path)
-    embedder = DenseNet121(4)
-
-    load_weights(embedder, path)
-
-    assert torch.equal(embedder.features.conv0.weight, weights["features.conv0.weight"])
-    last = "denseblock4.denselayer16.norm1.running_var"
-    assert torch.equal(embedder.features.state_dict()[last], weights[f"features.{last}"])
 
 
-def test_weights_that_are_missing_damaged_or_of_another_network_are_refused(
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "damaged.pth").write_bytes(b"not a state dict")
-    save_file({"conv1.weight": torch.zeros(1)}, tmp_path / "resnet.safetensors")
+def test_the_weights_of_another_network_do_not_fit() -> None:
+    state = FaceEmbedder("resnet18").features.state_dict()
 
-    for name, words in {
-        "missing.pth": "cannot read weights",
-        "damaged.pth": "cannot read weights",
-        "resnet.safetensors": "are not DenseNet121's",
-    }.items():
-        with pytest.raises(DataError, match=words):
-            load_weights(DenseNet121(), tmp_path / name)
+    with pytest.raises(DataError, match="weights from mine do not fit the backbone"):
+        start_from(FaceEmbedder("vgg16"), Weights(dict(state), "mine", "0" * 64, "none"))
 
 
-class RunsCode:
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return exec, ("raise SystemExit('code ran')",)
+def test_an_untrained_embedder_is_used_like_a_trained_one(tmp_path: Path) -> None:
+    config = load_preset("densenet121", "tiny")
+    weights = Weights(
+        {k: v.clone() for k, v in FaceEmbedder("densenet121").features.state_dict().items()},
+        "ImageNet-1k (torchvision, x.pth)",
+        "a" * 64,
+        "free",
+    )
+    checkpoint = describe_untrained("densenet121", "tiny", config, weights, seed=1)
+    save_checkpoint(tmp_path / "x.safetensors", checkpoint)
+
+    network, loaded = load_embedder(tmp_path / "x.safetensors")
+
+    assert not network.training
+    assert network(torch.rand(1, 3, 32, 32)).shape == (1, 1024)
+    assert torch.equal(network.features.conv0.weight, weights.tensors["conv0.weight"])
+    assert (loaded.step, loaded.config["dimension"]) == (0, None)
+    assert loaded.data["trained"] is False
+    assert loaded.data["initial_weights"] == weights.source
+    assert loaded.data["initial_weights_sha256"] == "a" * 64
 
 
-def test_weights_cannot_run_code(tmp_path: Path) -> None:
-    torch.save(RunsCode(), tmp_path / "evil.pth")
+def test_an_untrained_embedder_says_when_its_weights_are_random() -> None:
+    config = load_preset("densenet121", "tiny")
 
-    with pytest.raises(DataError, match="cannot read weights"):
-        load_weights(DenseNet121(), tmp_path / "evil.pth")
+    first, same, other = (
+        describe_untrained("densenet121", "tiny", config, None, seed) for seed in (1, 1, 2)
+    )
+
+    assert first.data == {"trained": False, "seed": 1, "initial_weights": "random"}
+    name = "features.conv0.weight"
+    assert torch.equal(first.tensors[name], same.tensors[name])
+    assert not torch.equal(first.tensors[name], other.tensors[name])
+
+
+def test_a_checkpoint_of_an_unknown_backbone_is_refused(tmp_path: Path) -> None:
+    config = load_preset("densenet121", "tiny")
+    checkpoint = describe_untrained("densenet121", "tiny", config, None, seed=1)
+    path = tmp_path / "x.safetensors"
+    save_checkpoint(path, replace(checkpoint, model="mobilenet"))
+
+    with pytest.raises(DataError, match="'mobilenet': pass an embedder, one of vgg16, resnet18"):
+        load_embedder(path)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fcr_train.losses import least_squares, patch_nce, sample_places
+from fcr_train.losses import cross_entropy, least_squares, patch_nce, sample_places
 
 
 def slow_patch_nce(queries: np.ndarray, keys: np.ndarray, temperature: float) -> float:
@@ -69,6 +69,23 @@ def test_least_squares_is_the_mean_squared_distance_from_the_target() -> None:
 
     assert least_squares(judgement, 1.0).item() == pytest.approx((1 + 0 + 4 + 0.25) / 4)
     assert least_squares(judgement, 0.0).item() == pytest.approx((0 + 1 + 9 + 0.25) / 4)
+
+
+def test_cross_entropy_by_hand() -> None:
+    logits = torch.tensor([0.0, 2.0]).view(1, 1, 1, 2)
+
+    real = (math.log(2) + math.log(1 + math.exp(-2))) / 2
+    fake = (math.log(2) + math.log(1 + math.exp(2))) / 2
+    assert cross_entropy(logits, 1.0).item() == pytest.approx(real)
+    assert cross_entropy(logits, 0.0).item() == pytest.approx(fake)
+
+
+def test_judgements_in_16_bits_are_averaged_in_32() -> None:
+    judgement = torch.cat([torch.full((1, 1, 30, 30), 1.0), torch.full((1, 1, 1, 30), 31.0)], 2)
+
+    for loss in (least_squares, cross_entropy):
+        assert loss(judgement.bfloat16(), 0.0).dtype == torch.float32
+        assert loss(judgement.bfloat16(), 0.0).item() == pytest.approx(loss(judgement, 0.0).item())
 
 
 def test_places_are_different_and_never_more_than_there_are() -> None:
