@@ -22,12 +22,13 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from fcr_edge.conditions import ATTRIBUTES
 from fcr_edge.errors import BundleError
 
 SCHEMA = "fcr-bundle/1"
@@ -48,6 +49,9 @@ MAX_FILE_BYTES = 1024**3
 MAX_PICTURE_PIXELS = 4096
 """The largest height or width of a tensor specification [pixels]."""
 
+CHANNELS = (1, 3, 5, 7)
+"""A skull has 1 and two planes more for each condition, a face has 3."""
+
 Role = Literal["translator", "embedder"]
 Scalar = str | int | float | bool
 
@@ -63,7 +67,7 @@ class TensorSpec:
     name: str
     """The tensor's name in the ONNX graph."""
     channels: int
-    """1 for a film or skull, 3 for a face in red, green, blue order."""
+    """1 for a film or skull, 3 for a face in red, green, blue order; planes come on top."""
     height: int
     """[pixels]"""
     width: int
@@ -78,7 +82,10 @@ class TensorSpec:
         object.__setattr__(self, "low", float(self.low))
         object.__setattr__(self, "high", float(self.high))
         _require(bool(self.name), "a tensor has no name")
-        _require(self.channels in (1, 3), f"{self.name} has {self.channels} channels, not 1 or 3")
+        _require(
+            self.channels in CHANNELS,
+            f"{self.name} has {self.channels} channels, not one of {CHANNELS}",
+        )
         for side in (self.height, self.width):
             _require(
                 1 <= side <= MAX_PICTURE_PIXELS,
@@ -222,9 +229,31 @@ class ModelEntry:
 
 @dataclass(frozen=True)
 class TranslatorEntry(ModelEntry):
-    """The network that draws a face from a skull."""
+    """The network that draws a face from a skull, and perhaps from what is known beside it."""
 
     output: TensorSpec
+    conditions: tuple[str, ...] = ()
+    """What it may be told of the person, in the order of the planes behind the skull; see
+    conditions.py. Anything of it may be unknown."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        names = set(self.conditions)
+        _require(
+            names <= set(ATTRIBUTES) and len(names) == len(self.conditions),
+            f"the translator takes the conditions {str(self.conditions)[:80]}, not each of "
+            f"{', '.join(ATTRIBUTES)} at most once: update FCR, or export the bundle again",
+        )
+        _require(
+            self.input.channels == 1 + 2 * len(self.conditions),
+            f"the translator's input has {self.input.channels} channels, not 1 for the skull and "
+            f"2 for each of its {len(self.conditions)} conditions",
+        )
+
+    @property
+    def skull(self) -> TensorSpec:
+        """The part of the input that is a picture: all of it where there are no conditions."""
+        return replace(self.input, channels=1)
 
 
 @dataclass(frozen=True)
@@ -302,8 +331,11 @@ class Manifest(Description):
 
     def to_json(self) -> bytes:
         """Write the manifest as UTF-8 JSON with sorted keys: equal manifests, equal bytes."""
+        document = asdict(self)
+        if not self.translator.conditions:  # as before there were any: older versions read it too
+            del document["translator"]["conditions"]
         text = json.dumps(
-            asdict(self),
+            document,
             indent=2,
             sort_keys=True,
             allow_nan=False,
@@ -315,7 +347,7 @@ class Manifest(Description):
     def from_json(cls, data: bytes) -> Manifest:
         """Read a manifest strictly: every key known, every key present, every value of its type.
 
-        Raises BundleError.
+        Only `conditions` may be absent: then there are none. Raises BundleError.
         """
         document = _parse_json(data)
         schema = document.get("schema") if isinstance(document, dict) else None
@@ -611,7 +643,9 @@ def _decode_record(kind: type[_Record], value: object, where: str) -> _Record:
     if not isinstance(value, dict):
         raise _wrong(where, value, "an object")
     hints = get_type_hints(kind)
-    unknown, missing = sorted(value.keys() - hints.keys()), sorted(hints.keys() - value.keys())
+    unknown = sorted(value.keys() - hints.keys())
+    # A field with a default is an attribute of its class.
+    missing = sorted(key for key in hints.keys() - value.keys() if not hasattr(kind, key))
     if unknown or missing:
         key, what = (
             (unknown[0], "has the unknown key") if unknown else (missing[0], "lacks the key")
@@ -621,7 +655,7 @@ def _decode_record(kind: type[_Record], value: object, where: str) -> _Record:
             "it was edited or made by another version; update FCR, or export the bundle again"
         )
     return kind(
-        **{key: _decode(hint, value[key], _join(where, key)) for key, hint in hints.items()}
+        **{key: _decode(hints[key], item, _join(where, key)) for key, item in value.items()}
     )
 
 

@@ -20,9 +20,11 @@ from fcr_edge.errors import FcrError, GalleryError
 
 if TYPE_CHECKING:
     from fcr_edge.bundle import Bundle
+    from fcr_edge.conditions import Conditions
     from fcr_edge.demo import DemoOutcome
     from fcr_edge.enroll import Enrolment, EnrolReport
     from fcr_edge.gallery import Gallery, Person
+    from fcr_edge.gallery.records import Mode
     from fcr_edge.identify import Identifier, IdentifyResult
     from fcr_edge.latency import Latency
 
@@ -62,6 +64,13 @@ class DeviceChoice(str, Enum):
     trt = "trt"
 
 
+class SexChoice(str, Enum):
+    """What an examiner may say of a skull's sex."""
+
+    female = "female"
+    male = "male"
+
+
 XrayArgument = Annotated[
     Path, typer.Argument(help="Film of a skull: bright bone on black, facing front or right.")
 ]
@@ -71,6 +80,14 @@ BundleOption = Annotated[
     typer.Option("--bundle", "-b", help="Folder of models (the one that fits)."),
 ]
 DeviceOption = Annotated[DeviceChoice, typer.Option(help="What runs the networks.")]
+SexOption = Annotated[
+    SexChoice | None,
+    typer.Option("--sex", help="Sex by examination, for a bundle that takes it; may mislead."),
+]
+AgeOption = Annotated[
+    float | None, typer.Option("--age", help="Age by examination [years], likewise.")
+]
+BmiOption = Annotated[float | None, typer.Option("--bmi", help="Body mass [kg/m2], likewise.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 KeyFileOption = Annotated[
     Path | None, typer.Option("--key-file", help="File of 32 bytes that locks the gallery.")
@@ -102,6 +119,9 @@ def identify(
     xray: XrayArgument,
     gallery: GalleryOption,
     bundle: BundleOption = None,
+    sex: SexOption = None,
+    age: AgeOption = None,
+    bmi: BmiOption = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Candidates to list.")] = 10,
     out: Annotated[Path | None, typer.Option(help="Folder for pictures and result.json.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every face.")] = False,
@@ -113,12 +133,14 @@ def identify(
     """Rank the people of a gallery by similarity to the face made from an X-ray."""
     from fcr_edge import report
 
+    conditions = _read_conditions(sex, age, bmi)
     if out is not None:
         report.make_folder(out)
     with contextlib.ExitStack() as stack:
         people = stack.enter_context(_open_gallery(gallery, key_file, passphrase))
         identifier = stack.enter_context(_make_ready(_choose_bundle(bundle, people), device))
-        result = identifier.identify(xray, people, k, "exact" if exact else "auto")
+        mode: Mode = "exact" if exact else "auto"
+        result = identifier.identify(xray, people, k, mode, conditions)
         if out is not None:
             report.write_report(result, people, out)
     for warning in result.warnings:
@@ -165,14 +187,21 @@ def reconstruct(
     xray: XrayArgument,
     out: Annotated[Path, typer.Option("-o", "--out", help="The face to write, a PNG file.")],
     bundle: BundleOption = None,
+    sex: SexOption = None,
+    age: AgeOption = None,
+    bmi: BmiOption = None,
     device: DeviceOption = DeviceChoice.auto,
 ) -> None:
     """Make a face from an X-ray, without searching."""
     from fcr_edge import report
+    from fcr_edge.conditions import describe_told
 
+    conditions = _read_conditions(sex, age, bmi)
     with _make_ready(_choose_first_bundle(bundle), device) as identifier:
-        made = identifier.reconstruct(xray)
+        made = identifier.reconstruct(xray, conditions)
     report.write_face(out, made)
+    if conditions.known:
+        _warn(describe_told(conditions))
     _note(f"written: {out}, a generated face and not a photograph")
 
 
@@ -329,6 +358,12 @@ def remove_person(
             typer.confirm(f"Remove {_describe(found)} for good?", abort=True, err=True)
         opened.remove(person)
     _note(f"removed: {person}; copies of the file elsewhere still hold them")
+
+
+def _read_conditions(sex: SexChoice | None, age: float | None, bmi: float | None) -> Conditions:
+    from fcr_edge.conditions import Conditions
+
+    return Conditions(sex.value if sex else None, age, bmi)
 
 
 def _read_key(

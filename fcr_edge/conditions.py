@@ -23,6 +23,10 @@ AGE_CENTRE, AGE_SPAN = 45.0, 30.0
 BMI_CENTRE, BMI_SPAN = 27.0, 12.0
 """15 to 39 kg/m2 are -1 to 1 [kg/m2]; beyond counts as these."""
 
+ASTRAY = "a wrong sex or age leads the search astray"
+"""Stands with every face that was made for a sex, an age or a body mass (Parks & Monson 2023:
+faces built as of the other sex were found less often)."""
+
 
 @dataclass(frozen=True)
 class Conditions:
@@ -42,6 +46,21 @@ class Conditions:
             raise ConfigError(f"age is {self.age:g}: give years from 0 to 130, or leave it out")
         if self.bmi is not None and not 5 <= self.bmi <= 100:
             raise ConfigError(f"bmi is {self.bmi:g}: give kg/m2 from 5 to 100, or leave it out")
+
+    def __str__(self) -> str:
+        """Say what is known in words.
+
+        >>> str(Conditions(sex="female", age=34, bmi=24.5)), str(Conditions())
+        ('female, 34 years, 24.5 kg/m2', 'nothing')
+        """
+        units = {"sex": "", "age": " years", "bmi": " kg/m2"}
+        return ", ".join(_word(it) + units[name] for name, it in self.known.items()) or "nothing"
+
+    @property
+    def known(self) -> dict[str, str | float]:
+        """What is known, by attribute."""
+        values = {name: getattr(self, name) for name in ATTRIBUTES}
+        return {name: value for name, value in values.items() if value is not None}
 
     def value(self, attribute: str) -> float | None:
         """Return an attribute as a number from -1 to 1, None where it is not known."""
@@ -64,6 +83,15 @@ class Conditions:
             if value is not None:
                 planes[2 * place], planes[2 * place + 1] = value, 1
         return planes
+
+
+def describe_told(conditions: Conditions) -> str:
+    """Say what an examiner has told, and what it does to a search where it is wrong."""
+    return f"told by the examiner: {conditions}; {ASTRAY}"
+
+
+def _word(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _scale(value: float | None, centre: float, span: float) -> float | None:

@@ -14,7 +14,8 @@ import numpy as np
 
 from fcr_edge import film, imaging, soft_tissue
 from fcr_edge.bundle import MANIFEST_NAME, Bundle, read_manifest
-from fcr_edge.errors import BundleError
+from fcr_edge.conditions import Conditions, describe_told
+from fcr_edge.errors import BundleError, ConfigError
 from fcr_edge.sessions import open_session
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+UNKNOWN = Conditions()
+"""Nothing is known beside the film."""
 STAGES = ("film", "soft_tissue", "translator", "embedder", "search")
 """The steps from an X-ray file to candidates, in order; timings bear these names."""
 
@@ -46,6 +49,8 @@ class Reconstruction:
     """The film after the bundle's soft-tissue recipe."""
     face: UInt8[np.ndarray, "h w 3"]
     """The generated face: the very pixels that are embedded."""
+    conditions: Conditions
+    """What the translator was told beside the film, by the examiner."""
     timings_ms: dict[str, float] = field(compare=False)
     """Stage -> milliseconds, in the order of STAGES, for the stages that ran."""
 
@@ -112,7 +117,12 @@ class Identifier:
         return self._translator.refusals
 
     def identify(
-        self, xray: Path, gallery: Gallery, k: int = 10, mode: Mode = "auto"
+        self,
+        xray: Path,
+        gallery: Gallery,
+        k: int = 10,
+        mode: Mode = "auto",
+        conditions: Conditions = UNKNOWN,
     ) -> IdentifyResult:
         """Rank the people of the gallery by similarity to the face made from the X-ray.
 
@@ -121,11 +131,13 @@ class Identifier:
             gallery: People enrolled with this bundle's embedder.
             k: Candidates wanted, 1 or more; a smaller gallery gives fewer.
             mode: How to search; "auto" is exact up to a measured size.
+            conditions: What the examiner knows of the person, for a translator that takes it.
 
-        Raises ImageError, FilmError, and GalleryError for another embedder or an empty gallery.
+        Raises ImageError, FilmError, ConfigError for a condition that the translator does not
+        take, and GalleryError for another embedder or an empty gallery.
         """
         gallery.require(self.bundle.fingerprint)
-        made = self.reconstruct(xray)
+        made = self.reconstruct(xray, conditions)
         with _timed(made.timings_ms, "embedder"):
             probe = self.embed([made.face])[0]
         with _timed(made.timings_ms, "search"):
@@ -138,11 +150,12 @@ class Identifier:
             bundle_sha256=self.bundle.sha256,
             device=self.device,
             refusals=self.refusals,
-            warnings=tuple(self._warnings(gallery)),
+            warnings=tuple(self._warnings(gallery, conditions)),
         )
 
-    def reconstruct(self, xray: Path) -> Reconstruction:
-        """Turn an X-ray into a face. Raises ImageError and FilmError."""
+    def reconstruct(self, xray: Path, conditions: Conditions = UNKNOWN) -> Reconstruction:
+        """Turn an X-ray into a face. Raises ImageError, FilmError, and ConfigError as identify."""
+        self._refuse_untaken(conditions)
         timings: dict[str, float] = {}
         with _timed(timings, "film"):
             data = imaging.read_file(xray)
@@ -150,14 +163,22 @@ class Identifier:
         with _timed(timings, "soft_tissue"):
             skull = soft_tissue.remove(standard, self.bundle.manifest.soft_tissue)
         with _timed(timings, "translator"):
-            face = self.translate(skull)
+            face = self.translate(skull, conditions)
         digest = hashlib.sha256(data).hexdigest()
-        return Reconstruction(xray, digest, standard, skull, face, timings)
+        return Reconstruction(xray, digest, standard, skull, face, conditions, timings)
 
-    def translate(self, skull: UInt8[np.ndarray, "s s 1"]) -> UInt8[np.ndarray, "h w 3"]:
-        """Translate a skull into a face of the size that the bundle makes."""
+    def translate(
+        self, skull: UInt8[np.ndarray, "s s 1"], conditions: Conditions = UNKNOWN
+    ) -> UInt8[np.ndarray, "h w 3"]:
+        """Translate a skull into a face of the size that the bundle makes.
+
+        Raises ConfigError for a condition that the translator does not take.
+        """
+        self._refuse_untaken(conditions)
         entry = self.bundle.manifest.translator
-        tensor = self._translator.run(imaging.to_tensor(skull, entry.input))
+        planes = conditions.planes(entry.conditions, entry.input.height, entry.input.width)
+        picture = imaging.to_tensor(skull, entry.skull)
+        tensor = self._translator.run(np.concatenate([picture, planes[None]], axis=1))
         return imaging.to_picture(tensor[0], entry.output)
 
     def embed(self, faces: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Float32[np.ndarray, "n d"]:
@@ -168,7 +189,19 @@ class Identifier:
         rows = [self._embedder.run(imaging.to_tensor(face, entry.input)) for face in faces]
         return np.concatenate(rows)
 
-    def _warnings(self, gallery: Gallery) -> Iterator[str]:
+    def _refuse_untaken(self, conditions: Conditions) -> None:
+        taken = self.bundle.manifest.translator.conditions
+        refused = [name for name in conditions.known if name not in taken]
+        if refused:
+            raise ConfigError(
+                f"the bundle {self.bundle.manifest.name} takes a film"
+                f" {'with ' + ', '.join(taken) if taken else 'alone'}, not"
+                f" {', '.join(refused)}: leave out what it does not take, or name another bundle"
+            )
+
+    def _warnings(self, gallery: Gallery, conditions: Conditions) -> Iterator[str]:
+        if conditions.known:
+            yield describe_told(conditions)
         if not gallery.encrypted:
             yield "the gallery is not encrypted: its faces and names can be read by anyone"
         if self.bundle.manifest.name == DEMO_NAME:

@@ -11,6 +11,7 @@ import numpy as np
 
 import fcr_edge
 from fcr_edge import imaging
+from fcr_edge.conditions import describe_told
 from fcr_edge.errors import ImageError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import UInt8
 
+    from fcr_edge.conditions import Conditions
     from fcr_edge.gallery import Candidate, Gallery
     from fcr_edge.identify import IdentifyResult, Reconstruction
 
@@ -51,6 +53,7 @@ def make_record(result: IdentifyResult) -> dict[str, Any]:
         "notice": LEAD,
         "fcr": fcr_edge.__version__,
         "xray": {"file": made.xray.name, "sha256": made.xray_sha256},
+        "conditions": _record_conditions(made.conditions),
         "face": {"notice": GENERATED, "pixels_sha256": hash_pixels(made.face)},
         "bundle": {"name": result.bundle_name, "manifest_sha256": result.bundle_sha256},
         "gallery": {"digest": result.gallery_digest, "people": found.people},
@@ -59,6 +62,11 @@ def make_record(result: IdentifyResult) -> dict[str, Any]:
         "candidates": [asdict(candidate) for candidate in found.candidates],
         "warnings": list(result.warnings),
     }
+
+
+def _record_conditions(conditions: Conditions) -> dict[str, str | float | None]:
+    """Record what the translator was told beside the film, and by whom if by anybody."""
+    return {"told_by": "examiner" if conditions.known else None, **asdict(conditions)}
 
 
 def hash_pixels(picture: UInt8[np.ndarray, "h w c"]) -> str:
@@ -106,6 +114,8 @@ def write_face(path: Path, made: Reconstruction) -> None:
     strip = np.zeros((CAPTION, width, 3), np.uint8)
     imaging.draw_text(strip, GENERATED, (14, 2), WHITE, scale=width / 700)
     marks = {"Generated": GENERATED, "Source": f"X-ray SHA-256 {made.xray_sha256}"}
+    if made.conditions.known:
+        marks["Conditions"] = describe_told(made.conditions)
     imaging.write_png(path, np.concatenate([face[:height], strip]), marks)
 
 
@@ -123,7 +133,8 @@ def draw_result(result: IdentifyResult, gallery: Gallery, mate: str | None = Non
         caption = f"{candidate.rank}  {candidate.person.id}  {candidate.similarity:.3f}"
         is_mate = candidate.person.id == mate
         candidates.append(_draw_tile(photo, caption, SMALL_TILE, GREEN if is_mate else None))
-    return _stack([_line_up(stages), _line_up(candidates), _line_up([_draw_footer(mate)])])
+    footer = _draw_footer(made.conditions, mate)
+    return _stack([_line_up(stages), _line_up(candidates), _line_up([footer])])
 
 
 def _find_photo(gallery: Gallery, candidate: Candidate) -> imaging.Picture:
@@ -145,11 +156,15 @@ def _draw_tile(
     return tile
 
 
-def _draw_footer(mate: str | None) -> Canvas:
-    footer = np.full((2 * CAPTION if mate else CAPTION, 3 * TILE, 3), PAPER, np.uint8)
-    imaging.draw_text(footer, LEAD, (14, 2), WHITE)
+def _draw_footer(conditions: Conditions, mate: str | None) -> Canvas:
+    lines = [(LEAD, WHITE)]
+    if conditions.known:
+        lines.append((describe_told(conditions), WHITE))
     if mate:
-        imaging.draw_text(footer, f"green: {mate}, who is on the film", (14 + CAPTION, 2), GREEN)
+        lines.append((f"green: {mate}, who is on the film", GREEN))
+    footer = np.full((len(lines) * CAPTION, 3 * TILE, 3), PAPER, np.uint8)
+    for number, (text, colour) in enumerate(lines):
+        imaging.draw_text(footer, text, (14 + number * CAPTION, 2), colour)
     return footer
 
 

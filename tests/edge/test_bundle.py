@@ -27,10 +27,12 @@ from fcr_edge.bundle import (
     write_bundle,
 )
 from fcr_edge.errors import BundleError
+from fcr_edge.identify import demo_folder
 
 MODELS = {"translator.onnx": b"a translator", "embedder.onnx": b"an embedder"}
 FILES = ("translator.onnx", "embedder.onnx", "MODEL_CARD.md", "manifest.json")
 FINGERPRINT = "c65e34561d48b3abdbad1e61b5c648e55e2d7913d72bf04df76ef62bf43da5fe"
+DEMO_FINGERPRINT = "6ce960a4a7ad33c9f497dfc8393b076afcf80f8018b68045fdebdcd54243eded"
 FACE = TensorSpec("face", channels=3, height=64, width=64, low=0, high=1)
 PARITY = ParityRow(
     reference="PyTorch 2.14.1",
@@ -117,6 +119,53 @@ def test_a_manifest_survives_json(folder):
 
     assert Manifest.from_json(manifest.to_json()) == manifest
     assert manifest.to_json() == (folder / "manifest.json").read_bytes()
+
+
+def conditioned(*names: str, channels: int) -> Description:
+    one = describe()
+    source = replace(one.translator.input, channels=channels)
+    return replace(one, translator=replace(one.translator, input=source, conditions=names))
+
+
+@pytest.mark.parametrize("names", [("sex",), ("age", "sex"), ("sex", "age", "bmi")])
+def test_the_conditions_of_a_translator_are_kept_in_their_order(tmp_path, names):
+    description = conditioned(*names, channels=1 + 2 * len(names))
+
+    written = write_bundle(tmp_path / "bundle", description, "# Test\n", MODELS)
+
+    entry = Bundle.load(tmp_path / "bundle").manifest.translator
+    assert entry.conditions == names
+    assert entry.skull == describe().translator.input
+    assert written.fingerprint == describe().fingerprint
+
+
+@pytest.mark.parametrize(
+    ("names", "channels", "message"),
+    [
+        pytest.param(("sex",), 1, r"1 channels, not 1 for the skull and 2 .* 1 cond", id="few"),
+        pytest.param((), 3, "3 channels, not 1 for the skull", id="none"),
+        pytest.param(
+            ("sex", "sex"), 5, r"\('sex', 'sex'\), not each of sex, age, bmi", id="twice"
+        ),
+        pytest.param(("height",), 3, "'height'.*: update FCR", id="unknown"),
+    ],
+)
+def test_conditions_that_do_not_fit_the_input_are_refused(names, channels, message):
+    with pytest.raises(BundleError, match=message):
+        conditioned(*names, channels=channels)
+
+
+def test_without_conditions_the_manifest_is_what_it_was_before_there_were_any(folder):
+    packaged = (demo_folder() / "bundle" / "manifest.json").read_bytes()
+
+    assert Manifest.from_json(packaged).to_json() == packaged
+    assert Manifest.from_json(packaged).translator.conditions == ()
+    assert b"conditions" not in (folder / "manifest.json").read_bytes()
+
+
+def test_the_packaged_bundle_keeps_its_fingerprint():
+    # Galleries enrolled with the demonstration's embedder hold these digits.
+    assert Bundle.load(demo_folder() / "bundle").fingerprint == DEMO_FINGERPRINT
 
 
 @pytest.mark.parametrize("name", FILES[:3])
@@ -261,6 +310,19 @@ def test_what_is_no_bundle_is_refused(tmp_path, make):
         ),
         pytest.param(
             lambda m: m["translator"]["input"].update(low=1.0), r"low 1\.0, not below", id="range"
+        ),
+        pytest.param(
+            lambda m: m["translator"].update(conditions=["sex"]),
+            "1 channels, not 1 for the skull and 2",
+            id="conditions without planes",
+        ),
+        pytest.param(
+            lambda m: m["translator"].update(conditions="sex"), "conditions = 'sex'", id="a word"
+        ),
+        pytest.param(
+            lambda m: m["embedder"].update(conditions=[]),
+            r"unknown key 'embedder\.conditions'",
+            id="an embedder with conditions",
         ),
         pytest.param(
             lambda m: m["translator"]["parity"][0].update(value=0.5),
