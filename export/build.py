@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from export.parity import (
     compare_translator,
     draw_faces,
     read_skulls,
+    tell_skulls,
 )
 from export.to_onnx import IR_VERSION, OPSET, to_onnx
 from fcr_edge.bundle import (
@@ -102,9 +104,9 @@ def build_bundle(
     check_replaceable(out)
     generator, drawn = load_generator(translator)
     network, embedded = load_embedder(embedder)
-    recipe, skull, face = _translator_contract(drawn)
+    recipe, conditions, skull, face = _translator_contract(drawn)
     portrait, embedding = _embedder_contract(network, embedded)
-    skulls = read_skulls(films, recipe, skull)
+    skulls = tell_skulls(read_skulls(films, recipe, replace(skull, channels=1)), conditions)
     tell(1, STEPS)
 
     translator_onnx = to_onnx(generator, skull, face, weights)
@@ -129,6 +131,7 @@ def build_bundle(
             files=(describe_model(TRANSLATOR_FILE, translator_onnx, weights),),
             input=skull,
             output=face,
+            conditions=conditions,
             parity=face_parity.rows,
         ),
         embedder=EmbedderEntry(
@@ -163,11 +166,15 @@ def choose_films(folder: Path) -> list[Path]:
     return [films[index * len(films) // count] for index in range(count)]
 
 
-def _translator_contract(checkpoint: Checkpoint) -> tuple[str, TensorSpec, TensorSpec]:
+def _translator_contract(
+    checkpoint: Checkpoint,
+) -> tuple[str, tuple[str, ...], TensorSpec, TensorSpec]:
     size = int(checkpoint.config["size"])
-    skull = TensorSpec("skull", channels=1, height=size, width=size, low=-1, high=1)
+    conditions = tuple(checkpoint.config.get("conditions", ()))  # none in older checkpoints
+    channels = 1 + 2 * len(conditions)
+    skull = TensorSpec("skull", channels=channels, height=size, width=size, low=-1, high=1)
     face = TensorSpec("face", channels=3, height=size, width=size, low=-1, high=1)
-    return str(checkpoint.config["soft_tissue"]), skull, face
+    return str(checkpoint.config["soft_tissue"]), conditions, skull, face
 
 
 def _embedder_contract(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fcr_edge.bundle import TranslatorEntry
+from fcr_edge.conditions import ASTRAY
 from fcr_train.evaluate.card import LIMITS, write_bullets
 
 if TYPE_CHECKING:
@@ -50,6 +52,11 @@ def _describe_model(entry: ModelEntry) -> Iterator[str]:
         f"- Input: {picture.channels} x {picture.height} x {picture.width}, "
         f"{picture.low:g} to {picture.high:g}"
     )
+    if isinstance(entry, TranslatorEntry) and entry.conditions:
+        yield (
+            f"- Conditions: {', '.join(entry.conditions)}, two of the input's channels each. Any"
+            f" may be left unknown; {ASTRAY}"
+        )
     for file in entry.files:
         yield (
             f"- File: `{file.path}`, {file.size:,} bytes, computes in {file.precision}, "

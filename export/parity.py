@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from export.to_onnx import round_weights
 from fcr_edge import imaging, soft_tissue
 from fcr_edge.bundle import ParityRow
+from fcr_edge.conditions import Conditions
 from fcr_edge.errors import BundleError, FilmError
 from fcr_edge.film import decode_film
 from fcr_edge.sessions import open_session
@@ -41,6 +43,8 @@ MIN_FILMS = 3
 MIN_SPREAD = 4.0
 """Least standard deviation of a skull [grey levels]: instance normalisation of a blank picture
 divides by almost nothing, and so compares rounding errors."""
+TOLD = (Conditions(), Conditions("female", 25, 20), Conditions(), Conditions("male", 60, 34))
+"""What a conditioned translator is told of the skulls, in turns: nothing, or all of somebody."""
 MAX_LENGTH_ERROR = 1e-5
 """How far from 1 the length of an embedding may be."""
 
@@ -66,6 +70,18 @@ def read_skulls(films: Sequence[Path], recipe: str, source: TensorSpec) -> Pictu
     if len(films) < MIN_FILMS:
         raise FilmError(f"{len(films)} films are too few for parity: give {MIN_FILMS} or more")
     return np.concatenate([_read_skull(path, recipe, source) for path in films])
+
+
+def tell_skulls(skulls: Pictures, attributes: Sequence[str]) -> Pictures:
+    """Append condition planes, each skull once with nothing known and once with everything.
+
+    Without attributes the skulls stay as they are.
+    """
+    if not attributes:
+        return skulls
+    twice = np.repeat(skulls, 2, axis=0)
+    planes = [told.planes(attributes, *skulls.shape[2:]) for told in TOLD]
+    return np.concatenate([twice, np.stack([*islice(cycle(planes), len(twice))])], axis=1)
 
 
 def draw_faces(model: bytes, skulls: Pictures, drawn: TensorSpec, source: TensorSpec) -> Pictures:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,9 @@ from export.build import build_bundle
 from fcr_edge import imaging
 from fcr_edge.bundle import Bundle
 from fcr_train.checkpoint import Checkpoint, save_checkpoint
-from fcr_train.config import load_preset, to_table
+from fcr_train.config import TranslatorConfig, load_preset, to_table
 from fcr_train.embedders import FaceEmbedder
-from fcr_train.networks import ResnetGenerator
+from fcr_train.networks import build_generator
 
 DATA = {"sha256": "d" * 64, "people": 8, "held_out": ["p00001", "p00002"], "seed": 1}
 SIDE = 128
@@ -33,27 +35,31 @@ def draw_film(width: float, path: Path) -> Path:
     return path
 
 
-def train_nothing(folder: Path, seed: int = 1) -> tuple[Path, Path]:
-    """Write checkpoints of an untrained translator and embedder of the smallest preset."""
-    torch.manual_seed(seed)
-    translator = load_preset("fastcut", "tiny")
-    generator = ResnetGenerator(translator.generator.ngf, translator.generator.blocks)
-    embedder = load_preset("densenet121", "tiny")
-    network = FaceEmbedder("densenet121", embedder.dimension)
-    parts = (("translator", "fastcut", translator, generator),)
-    parts += (("embedder", "densenet121", embedder, network),)
-    for kind, model, config, module in parts:
-        checkpoint = Checkpoint(
-            kind=kind,
-            model=model,
-            preset="tiny",
-            config=to_table(config),
-            step=20,
-            tensors=module.state_dict(),
-            data=DATA,
-        )
-        save_checkpoint(folder / f"{kind}.safetensors", checkpoint)
-    return folder / "translator.safetensors", folder / "embedder.safetensors"
+def _save_translator(
+    path: Path, model: str, conditions: tuple[str, ...] = (), dropout: float = 0.0
+) -> Path:
+    """Write the checkpoint of an untrained translator of the smallest preset."""
+    torch.manual_seed(1)
+    config = load_preset(model, "tiny")
+    assert isinstance(config, TranslatorConfig)
+    generator = replace(config.generator, dropout=dropout)
+    config = replace(config, conditions=conditions, generator=generator)
+    network = build_generator(config.generator, 1 + 2 * len(conditions))
+    return _save(path, "translator", model, to_table(config), network)
+
+
+def _save_embedder(path: Path, backbone: str) -> Path:
+    """Write the checkpoint of an untrained embedder of the smallest preset."""
+    torch.manual_seed(1)
+    config = load_preset(backbone, "tiny")
+    network = FaceEmbedder(backbone, config.dimension)
+    return _save(path, "embedder", backbone, to_table(config), network)
+
+
+def _save(path: Path, kind: str, model: str, config: dict, network: torch.nn.Module) -> Path:
+    tensors = network.state_dict()
+    save_checkpoint(path, Checkpoint(kind, model, "tiny", config, 20, tensors, DATA))
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -63,8 +69,22 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
+def save_translator() -> Callable[..., Path]:
+    return _save_translator
+
+
+@pytest.fixture(scope="session")
+def save_embedder() -> Callable[..., Path]:
+    return _save_embedder
+
+
+@pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return train_nothing(tmp_path_factory.mktemp("checkpoints"))
+    folder = tmp_path_factory.mktemp("checkpoints")
+    return (
+        _save_translator(folder / "translator.safetensors", "fastcut"),
+        _save_embedder(folder / "embedder.safetensors", "densenet121"),
+    )
 
 
 @pytest.fixture(scope="session")
