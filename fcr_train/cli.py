@@ -180,7 +180,7 @@ def prepare(
     ] = Layout.s2f,
     table: Annotated[
         Path | None,
-        typer.Option(help="CSV of files (layout csv), or of people with sex and age."),
+        typer.Option(help="CSV of files (layout csv), or of people: sex, age, bmi."),
     ] = None,
     augment: Annotated[
         int, typer.Option(min=0, max=4, help="How many of the paper's four augmentations.")

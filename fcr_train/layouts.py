@@ -64,6 +64,8 @@ class Attributes:
     age: str = ""
     """[years]"""
     birth_year: str = ""
+    bmi: str = ""
+    """[kg/m2]"""
 
 
 class NameFault(Exception):
@@ -250,7 +252,7 @@ def _look_up(
 
 
 def read_attributes(table: Sequence[Mapping[str, str]], layout: Layout) -> dict[str, Attributes]:
-    """Read sex, age and birth year of people from a table's rows, which must not disagree.
+    """Read sex, age, birth year and body mass index of people, as rows of a table agree on them.
 
     The age is that on the day of the film. Where it is not given but `birth_year` and `film_year`
     are, it is their difference. Under `s2f` a person is named by the number. Raises DataError.
@@ -288,4 +290,7 @@ def _read_person(row: Mapping[str, str]) -> Attributes:
         age = str(int(float(years["film_year"])) - int(float(years["birth_year"])))
     if age and not 0 <= float(age) <= 120:
         raise ValueError(f"the age is {age}: give 0 to 120 years")
-    return Attributes("".join(meaning), age, years["birth_year"])
+    bmi = row.get("bmi", "")
+    if bmi and not (re.fullmatch(r"[0-9]{1,3}(\.[0-9]+)?", bmi) and 5 <= float(bmi) <= 100):
+        raise ValueError(f"bmi is {bmi!r}: write 5 to 100 kg/m2 or leave it empty")
+    return Attributes("".join(meaning), age, years["birth_year"], bmi)

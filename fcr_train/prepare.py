@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fcr_train.survey import Examined, Survey
 
 GENERATOR = "fcr-prepare"
-GENERATOR_VERSION = "1"
+GENERATOR_VERSION = "2"
 """Raise it whenever the same folder gives other pictures or tables."""
 
 

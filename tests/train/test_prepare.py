@@ -199,7 +199,8 @@ def test_the_three_layouts_make_the_same_dataset(folder: Path, draw: Draw, tmp_p
 def test_people_may_have_a_table(folder: Path, tmp_path: Path) -> None:
     table = tmp_path / "people.csv"
     table.write_text(
-        "person,sex,age,birth_year,film_year\n1,F,24,,\n2,man,,1999,2024\nP03,,,1990,\n99,f,3,,\n"
+        "person,sex,age,birth_year,film_year,bmi\n"
+        "1,F,24,,,22.5\n2,man,,1999,2024,\nP03,,,1990,,100\n99,f,3,,,\n"
     )
 
     code, _, stderr = make(folder, tmp_path / "data", "--table", str(table))
@@ -207,9 +208,9 @@ def test_people_may_have_a_table(folder: Path, tmp_path: Path) -> None:
     assert code == 0
     assert "1 people without a picture, p00099" in stderr
     assert read_dataset(tmp_path / "data").people == (
-        Person("p00001", "female", 24.0),
+        Person("p00001", "female", 24.0, 22.5),
         Person("p00002", "male", 25.0),
-        Person("p00003", "", None),
+        Person("p00003", "", None, 100.0),
         Person("p00004", "", None),
     )
     assert rows(tmp_path / "data" / "people.csv")[2]["birth_year"] == "1990"
@@ -223,6 +224,10 @@ def test_people_may_have_a_table(folder: Path, tmp_path: Path) -> None:
         ("person,age\n1,30\n1,31\n", "says of p00001 what another"),
         ("person,age\nanna,30\n", "no one number"),
         ("person,birth_year,film_year\n1,2000,1990\n", "age is -10"),
+        ("person,bmi\n1,4.9\n", "bmi is '4.9': write 5 to 100 kg/m2 or leave it empty"),
+        ("person,bmi\n1,101\n", "bmi is '101'"),
+        ("person,bmi\n1,stout\n", "bmi is 'stout'"),
+        ("person,bmi\n1,22\n1,23\n", "says of p00001 what another"),
         ("name\nanna\n", "no column person"),
     ],
 )
