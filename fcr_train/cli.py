@@ -493,8 +493,13 @@ def export(
     engine: Annotated[Engine, typer.Option(help="onnx, or trt on a machine with a GPU.")] = (
         Engine.onnx
     ),
-    translator: Annotated[Path | None, typer.Option(help="Checkpoint of a translator.")] = None,
-    embedder: Annotated[Path | None, typer.Option(help="Checkpoint of an embedder.")] = None,
+    translator: Annotated[
+        Path | None, typer.Option(help="Checkpoint (the best run of the last `compare`).")
+    ] = None,
+    embedder: Annotated[Path | None, typer.Option(help="Checkpoint, likewise.")] = None,
+    best: Annotated[
+        Path | None, typer.Option(help="best.json of a study, instead of the last one's.")
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Dataset or folder of X-rays, to compare the export with PyTorch."),
@@ -513,12 +518,12 @@ def export(
             "--engine trt needs TensorRT and an NVIDIA GPU, and is not available in this version:"
             " an engine fits the one device it was built on. Export with --engine onnx"
         )
-    if translator is None or embedder is None or data is None:
+    if data is None:
         raise ConfigError(
-            "an export takes two networks and some X-rays: pass --translator CHECKPOINT,"
-            " --embedder CHECKPOINT (`fcr-train translator` and `fcr-train embedder` print theirs)"
-            " and --data FOLDER (a dataset, or pictures of X-rays)"
+            "an export is compared with PyTorch on some X-rays: pass --data FOLDER (a dataset, or"
+            " pictures of X-rays)"
         )
+    translator, embedder = _choose_run(translator, embedder, best)
     from export.build import build_bundle, choose_films
 
     films = choose_films(data)
@@ -534,6 +539,27 @@ def export(
             progress=count,
         )
     typer.echo(out)
+
+
+def _choose_run(
+    translator: Path | None, embedder: Path | None, best: Path | None
+) -> tuple[Path, Path]:
+    """Return the checkpoints named, or those of the run that a study marked best, and say so."""
+    from fcr_train.evaluate.study import find_best, read_best
+
+    if translator is not None and embedder is not None and best is None:
+        return translator, embedder
+    if translator is not None or embedder is not None:
+        raise ConfigError(
+            "an export takes both networks of one run: pass --translator CHECKPOINT and --embedder"
+            " CHECKPOINT, or neither of them and perhaps --best FILE"
+        )
+    path = best or find_best(Path("runs"))
+    run = read_best(path)
+    typer.echo(f"best run of {path}: {run.translator} with {run.embedder}, {run.why}", err=True)
+    for part, checkpoint in run.checkpoints.items():
+        typer.echo(f"{part}: {checkpoint}", err=True)
+    return Path(run.checkpoints["translator"]), Path(run.checkpoints["embedder"])
 
 
 def _make_folds(dataset: Dataset, by: Splits, folds: int, seed: int) -> list[Fold]:

@@ -16,7 +16,7 @@ from fcr_train.evaluate.examine import Examiner
 from fcr_train.evaluate.illustrate import illustrate
 from fcr_train.evaluate.page import write_report
 from fcr_train.evaluate.record import Evaluation
-from fcr_train.evaluate.study import Best, Study
+from fcr_train.evaluate.study import BEST_FILE, Best, Study
 from fcr_train.files import write_whole
 from fcr_train.matcher import load_matcher
 from fcr_train.tasks import EmbedderTask, MatcherTask, Plan, TranslatorTask
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
     Count = Callable[[int, int], None]
 
-BEST_FILE = "best.json"
-"""Names the run that is offered for export."""
 VALIDATION_FILE = "validation.json"
 """Mean reciprocal ranks on people set aside from training, by which models are chosen."""
 REFERENCE = "densenet121"

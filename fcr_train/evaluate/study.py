@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from fcr_edge.errors import DataError
@@ -11,15 +12,20 @@ from fcr_train.evaluate.record import Estimate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from fcr_train.evaluate.record import Evaluation, Retrieval
     from fcr_train.evaluate.sheets import Case, Search
 
 SCHEMA = "fcr-study/1"
+BEST_FILE = "best.json"
+"""Names the run that is offered for export, in the folder of a study."""
 VIEWS = ("both", "frontal", "lateral")
 """In the order in which results are stated."""
 DIRECT = ("film (two-tower)", "film (linear)")
 """Probes that are compared with photographs without a face in between."""
+PARTS = ("translator", "embedder")
+"""What a run has of its own."""
 NAMES = {
     "cyclegan": "CycleGAN",
     "pix2pix": "pix2pix (cGAN)",
@@ -54,9 +60,39 @@ class Best:
     translator: str
     embedder: str
     checkpoints: Mapping[str, str]
-    """Path of each part's checkpoint, by part: `translator`, `embedder`."""
+    """Path of each part's checkpoint from the study's folder: `translator`, `embedder`."""
     why: str
     """One sentence for readers: by which measure, and against what."""
+
+
+def find_best(runs: Path) -> Path:
+    """Find the record of the best run that was written last: BEST_FILE in a folder of `runs`.
+
+    Raises DataError where there is none.
+    """
+    found = sorted(runs.glob(f"*/{BEST_FILE}"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise DataError(
+            f"no study has marked a best run ({runs}/*/{BEST_FILE}): run `fcr-train compare`, or"
+            " pass --best FILE, or --translator CHECKPOINT and --embedder CHECKPOINT"
+        )
+    return found[-1]
+
+
+def read_best(path: Path) -> Best:
+    """Read which run a study marked best; paths of checkpoints are returned whole.
+
+    Raises DataError.
+    """
+    try:
+        best = Best(**json.loads(path.read_text(encoding="utf-8")))
+        parts = {part: str(path.parent / best.checkpoints[part]) for part in PARTS}
+    except (OSError, ValueError, TypeError, KeyError) as err:
+        raise DataError(
+            f"{path} does not name a best run ({err}): run `fcr-train compare` again, or pass"
+            " --translator CHECKPOINT and --embedder CHECKPOINT"
+        ) from err
+    return replace(best, checkpoints=parts)
 
 
 @dataclass(frozen=True, kw_only=True)

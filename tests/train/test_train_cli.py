@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from safetensors.torch import save_file
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from fcr_train.checkpoint import load_checkpoint
 from fcr_train.cli import app
@@ -82,7 +85,18 @@ def test_a_configuration_of_ones_own(dataset_folder: Path, tmp_path: Path) -> No
         pytest.param(["translator", "--preset", "huge"], "paper, small, tiny", id="preset"),
         pytest.param(["translator", "--epochs", "0"], "epochs is 0", id="epochs"),
         pytest.param(["embedder", "--translator", "no.safetensors"], "no checkpoint", id="file"),
-        pytest.param(["export", "--out", "b"], "--translator CHECKPOINT", id="export nothing"),
+        pytest.param(["export", "--out", "b"], "pass --data FOLDER", id="export nothing"),
+        pytest.param(
+            ["export", "--out", "b", "--data", ".", "--best", "b.json"], "b.json", id="no study"
+        ),
+        pytest.param(
+            ["export", "--out", "b", "--data", ".", "--translator", "t"], "both", id="one network"
+        ),
+        pytest.param(
+            ["export", "--out", "b", "--data", ".", "--embedder", "e", "--best", "b.json"],
+            "neither of them and perhaps --best FILE",
+            id="a network beside the best run",
+        ),
         pytest.param(["export", "--out", "b", "--engine", "trt"], "NVIDIA GPU", id="trt"),
     ],
 )
@@ -144,3 +158,94 @@ def test_export_hands_everything_on(
     assert isinstance(films, list)
     assert {path.suffix for path in films} == {".png"}
     assert rest == ["field", "half", "NOASSERTION"]
+
+
+def mark_best(study: Path, written: int, **changes: object) -> Path:
+    """Write what `compare` writes when it is done, at a time [s]."""
+    best = {
+        "translator": "cut",
+        "embedder": "vgg16",
+        "checkpoints": {"translator": "runs/cut/c", "embedder": "runs/vgg16-cut/c"},
+        "why": "the best of 4 runs",
+    }
+    study.mkdir(parents=True)
+    (study / "best.json").write_text(json.dumps(best | changes))
+    os.utime(study / "best.json", (written, written))
+    return study / "best.json"
+
+
+@pytest.fixture
+def exported(
+    dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[Result, list[str]]]:
+    """Call `export` in an empty folder; returns what it said and which checkpoints it took."""
+
+    def call(*arguments: object) -> tuple[Result, list[str]]:
+        handed: list[str] = []
+        monkeypatch.setattr(
+            "export.build.build_bundle",
+            lambda translator, embedder, *_, **__: handed.extend([str(translator), str(embedder)]),
+        )
+        common = ["export", "--data", str(dataset_folder), "--out", "b"]
+        return runner.invoke(app, [*common, *map(str, arguments)]), handed
+
+    monkeypatch.chdir(tmp_path)
+    return call
+
+
+def test_export_takes_the_run_that_the_last_study_marked_best(
+    exported: Callable[..., tuple[Result, list[str]]], tmp_path: Path
+) -> None:
+    mark_best(tmp_path / "runs" / "a", written=3)
+    mark_best(tmp_path / "runs" / "b", written=5, translator="pix2pix", why="0.3 [of 4 runs]")
+    mark_best(tmp_path / "runs" / "c", written=4)
+
+    result, handed = exported()
+
+    assert result.exit_code == 0, result.output
+    assert handed == ["runs/b/runs/cut/c", "runs/b/runs/vgg16-cut/c"]
+    assert result.stdout == "b\n"
+    assert "best run of runs/b/best.json: pix2pix with vgg16, 0.3 [of 4 runs]" in result.stderr
+    assert "translator: runs/b/runs/cut/c\nembedder: runs/b/runs/vgg16-cut/c" in result.stderr
+
+
+def test_export_takes_the_best_run_of_the_study_named(
+    exported: Callable[..., tuple[Result, list[str]]], tmp_path: Path
+) -> None:
+    named = mark_best(tmp_path / "elsewhere", written=3)
+    mark_best(tmp_path / "runs" / "b", written=5)
+
+    result, handed = exported("--best", named)
+
+    assert result.exit_code == 0, result.output
+    assert handed == [f"{named.parent}/runs/cut/c", f"{named.parent}/runs/vgg16-cut/c"]
+
+
+def test_export_of_what_no_study_has_marked_says_what_to_do(
+    exported: Callable[..., tuple[Result, list[str]]],
+) -> None:
+    result, handed = exported()
+
+    assert (result.exit_code, handed) == (3, [])
+    assert result.stderr.startswith("error: no study has marked a best run (runs/*/best.json)")
+    assert "run `fcr-train compare`, or pass --best FILE, or --translator" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"checkpoints": {"translator": "t"}}, id="no embedder"),
+        pytest.param({"checkpoints": ["t", "e"]}, id="no names"),
+        pytest.param({"checkpoints": {"translator": 1, "embedder": 2}}, id="no paths"),
+        pytest.param({"rank": 1}, id="unknown key"),
+    ],
+)
+def test_a_damaged_mark_of_the_best_run_is_refused(
+    exported: Callable[..., tuple[Result, list[str]]], tmp_path: Path, changes: dict[str, object]
+) -> None:
+    mark_best(tmp_path / "runs" / "a", 1, **changes)
+
+    result, handed = exported()
+
+    assert (result.exit_code, handed) == (3, [])
+    assert "runs/a/best.json does not name a best run" in result.stderr
