@@ -110,9 +110,13 @@ class PictureNorm(nn.Module):
 
     def forward(self, x: Float32[Tensor, "n c h w"]) -> Float32[Tensor, "n c h w"]:
         """Normalise each picture by itself, in 32 bits: features start out small."""
-        centred = x.float() - x.float().mean(dim=(1, 2, 3), keepdim=True)
-        variance = centred.square().mean(dim=(1, 2, 3), keepdim=True)
-        return centred * (variance + _EPSILON).rsqrt()
+        centred = x.float() - _mean(x.float())
+        return centred * (_mean(centred.square()) + _EPSILON).rsqrt()
+
+
+def _mean(x: Float32[Tensor, "n c h w"]) -> Float32[Tensor, "n 1 1 1"]:
+    # Axis by axis: where ONNX Runtime adds up millions of numbers in order, digits are lost.
+    return x.mean(dim=3, keepdim=True).mean(dim=2, keepdim=True).mean(dim=1, keepdim=True)
 
 
 class ResidualBlock(nn.Module):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from typer.testing import CliRunner
 
 from export.parity import (
@@ -23,9 +24,11 @@ from fcr_edge.bundle import Bundle, EmbeddingSpec, TensorSpec
 from fcr_edge.cli import app as field
 from fcr_edge.conditions import ASTRAY, Conditions
 from fcr_edge.identify import Identifier
+from fcr_edge.sessions import open_session
 from fcr_train.batches import tell
 from fcr_train.cli import app as workshop
 from fcr_train.embedders import BACKBONES, load_embedder
+from fcr_train.networks import PictureNorm
 from fcr_train.translators import TRANSLATORS, load_generator
 
 ROUNDING = 1e-5
@@ -53,6 +56,22 @@ def test_every_generator_is_exported_without_its_dropout(
     assert row.passed
     assert row.value < ROUNDING
     assert row.pictures == (8 if conditions else 4)
+
+
+def test_a_whole_picture_is_normalised_as_exactly_as_in_64_bits():
+    class Norm(nn.Module):
+        def forward(self, skull: torch.Tensor) -> torch.Tensor:
+            return PictureNorm()(torch.cat([skull] * 16, dim=1))[:, :3]
+
+    source = TensorSpec("skull", 1, 256, 256, -1, 1)
+    picture = np.random.default_rng(1).normal(1, 0.1, (1, 1, 256, 256)).astype(np.float32)
+    centred = picture.astype(np.float64) - picture.mean(dtype=np.float64)
+    expected = centred / np.sqrt((centred**2).mean() + 1e-5)
+
+    exported = to_onnx(Norm(), source, TensorSpec("face", 3, 256, 256, -1, 1))
+
+    with open_session(exported, "cpu") as session:
+        assert np.abs(session.run(picture) - expected).max() < ROUNDING
 
 
 # Those two are in bundles: DenseNet121 in that of the other tests here, ResNet18 in the one below.
