@@ -85,9 +85,11 @@ SexOption = Annotated[
     typer.Option("--sex", help="Sex by examination, for a bundle that takes it; may mislead."),
 ]
 AgeOption = Annotated[
-    float | None, typer.Option("--age", help="Age by examination [years], likewise.")
+    float | None, typer.Option("--age", help="Age by examination in years, likewise.")
 ]
-BmiOption = Annotated[float | None, typer.Option("--bmi", help="Body mass [kg/m2], likewise.")]
+BmiOption = Annotated[
+    float | None, typer.Option("--bmi", help="Body mass index by examination in kg/m2, likewise.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 KeyFileOption = Annotated[
     Path | None, typer.Option("--key-file", help="File of 32 bytes that locks the gallery.")
