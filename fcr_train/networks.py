@@ -109,8 +109,8 @@ class PictureNorm(nn.Module):
     """
 
     def forward(self, x: Float32[Tensor, "n c h w"]) -> Float32[Tensor, "n c h w"]:
-        """Normalise each picture by itself."""
-        centred = x - x.mean(dim=(1, 2, 3), keepdim=True)
+        """Normalise each picture by itself, in 32 bits: features start out small."""
+        centred = x.float() - x.float().mean(dim=(1, 2, 3), keepdim=True)
         variance = centred.square().mean(dim=(1, 2, 3), keepdim=True)
         return centred * (variance + _EPSILON).rsqrt()
 

@@ -91,7 +91,8 @@ def make_config(**changes: object) -> TranslatorConfig:
 
 
 def make_translations(skulls: Album, faces: Album, mates: tuple[int | None, ...]) -> Translations:
-    told = {person: Conditions("female", 45.0, 27.0) for person in skulls.people}
+    people = (*skulls.people, *faces.people)
+    told = {person: Conditions("female", 45.0, 27.0) for person in people}
     return Translations(replace(skulls, pixels=skulls.pixels[..., :1]), faces, mates, told)
 
 
@@ -105,7 +106,8 @@ def test_unpaired_faces_share_the_view_and_skulls_come_once_an_epoch() -> None:
     marks = []
 
     for batch in translation_batches(data, make_config(), 3, Streams.of(1, 0), paired=False):
-        assert batch.keys() == {"skull", "face"}
+        assert batch.keys() == {"skull", "face", "face_planes"}
+        assert batch["face_planes"].shape == (2, 0, SIZE, SIZE)
         numbers = numbers_of(batch["skull"]), numbers_of(batch["face"])
         for number, partner in zip(*numbers, strict=True):
             assert skulls.views[number] == faces.views[partner]
@@ -171,6 +173,18 @@ def test_conditions_follow_the_skull_and_are_forgotten_at_times() -> None:
     assert set(rows) == told
     known = [row for row, number in zip(rows, numbers_of(skulls), strict=True) if number % 2 == 0]
     assert 0.1 < sum(row[1] == 0 for row in known) / len(known) < 0.45
+
+
+def test_an_unpaired_face_comes_with_the_planes_of_its_own_person() -> None:
+    data = make_translations(make_album("aaaa", "ffff"), make_album("bc", "ff"), (None,) * 4)
+    data.told["b"], data.told["c"] = Conditions("female"), Conditions("male")
+    config = make_config(conditions=("sex",), condition_dropout=0.0)
+
+    for batch in translation_batches(data, config, 2, Streams.of(1, 0), paired=False):
+        sexes = batch["face_planes"][:, :, 3, 3].tolist()
+
+        expected = [[-1.0, 1.0], [1.0, 1.0]]  # female, male, both known
+        assert sexes == [expected[number] for number in numbers_of(batch["face"])]
 
 
 def test_an_unconditioned_skull_stays_as_it_is() -> None:

