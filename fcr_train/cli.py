@@ -341,7 +341,7 @@ def embedder(
     plan = Plan(backbone, preset, settings, dataset, seed, pick_device(device), held_out)
     trained = load_generator(translator) if translator is not None else None
     with _counter("pictures") as count:
-        task = EmbedderTask(plan, trained, initial, count)
+        task = EmbedderTask(plan, trained, count, initial)
     _train(task, out, resume)
 
 
