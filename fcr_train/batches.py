@@ -19,7 +19,7 @@ from fcr_edge.errors import DataError, FcrError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from jaxtyping import Float32, Int64, UInt8
+    from jaxtyping import Float32, UInt8
     from torch import Tensor
 
     from fcr_edge.conditions import Conditions
@@ -208,23 +208,42 @@ def identity_batches(
     pictures_per_person: int,
     steps: int,
     rng: np.random.Generator,
-) -> Iterator[tuple[Float32[Tensor, "n 3 h w"], Int64[Tensor, " n"]]]:
-    """Yield faces in [0, 1] of a few people, several pictures of each, and the people's numbers.
+) -> Iterator[dict[str, Tensor]]:
+    """Yield `face` in [0, 1] and `person`: several pictures of each of a few people.
 
-    An album holds one domain, such as portraits or generated faces. A person's pictures are drawn
-    in turn from every domain and view, so that a small batch shows a person from all sides.
+    An album holds one domain, such as portraits or generated faces. A person's pictures come from
+    the albums in turn, the first one first. All of a batch show one view, and views take turns: a
+    search compares pictures of one view, and to place a profile beside a frontal picture is harder
+    than to tell people apart.
     """
-    stacks = _stacks_by_person(albums)
-    names = sorted(stacks)
-    order = _order(len(names), people_per_batch * steps, rng).reshape(steps, people_per_batch)
-    for chosen in order:
+    stacks = stack_by_view(albums)
+    views = sorted(stacks)
+    lots = {view: _draw_lots(len(stacks[view]), people_per_batch, steps, rng) for view in views}
+    for step in range(steps):
+        view = views[step % len(views)]
+        people, lot = sorted(stacks[view]), lots[view][step // len(views)]
         drawn = [
             albums[album].pixels[place]
-            for i in chosen
-            for album, place in _draw(stacks[names[i]], pictures_per_person, rng)
+            for i in lot
+            for album, place in _draw(stacks[view][people[i]], pictures_per_person, rng)
         ]
-        labels = torch.from_numpy(np.repeat(chosen, pictures_per_person))
-        yield to_batch(np.stack(drawn), 0, 1), labels
+        person = torch.from_numpy(np.repeat(lot, pictures_per_person))
+        yield {"face": to_batch(np.stack(drawn), 0, 1), "person": person}
+
+
+def stack_by_view(
+    albums: Sequence[Album],
+) -> dict[str, dict[str, list[list[tuple[int, int]]]]]:
+    """Return each person's pictures as (album, place), by view and person, a stack an album."""
+    stacks: dict[str, dict[str, dict[int, list[tuple[int, int]]]]] = {}
+    for number, album in enumerate(albums):
+        for place, (person, view) in enumerate(zip(album.people, album.views, strict=True)):
+            stack = stacks.setdefault(view, {}).setdefault(person, {}).setdefault(number, [])
+            stack.append((number, place))
+    return {
+        view: {person: list(stack.values()) for person, stack in people.items()}
+        for view, people in stacks.items()
+    }
 
 
 def jitter(
@@ -321,23 +340,11 @@ def _draw_lots(number: int, size: int, lots: int, rng: np.random.Generator) -> n
     return np.concatenate(drawn).reshape(-1, size)[:lots]
 
 
-def _stacks_by_person(albums: Sequence[Album]) -> dict[str, list[list[tuple[int, int]]]]:
-    """Return each person's pictures, as (album, place), in one stack an album and view."""
-    stacks: dict[str, dict[tuple[int, str], list[tuple[int, int]]]] = defaultdict(dict)
-    for number, album in enumerate(albums):
-        for place, (person, view) in enumerate(zip(album.people, album.views, strict=True)):
-            stacks[person].setdefault((number, view), []).append((number, place))
-    return {person: list(by_kind.values()) for person, by_kind in stacks.items()}
-
-
 def _draw(
     stacks: list[list[tuple[int, int]]], number: int, rng: np.random.Generator
 ) -> list[tuple[int, int]]:
-    """Take one picture from each stack in turn, stacks and pictures in random order."""
-    shuffled = [
-        [stacks[i][j] for j in rng.permutation(len(stacks[i]))]
-        for i in rng.permutation(len(stacks))
-    ]
+    """Take one picture from each stack in turn, each before any comes again, in random order."""
+    shuffled = [[stack[j] for j in rng.permutation(len(stack))] for stack in stacks]
     rounds = zip(*(itertools.cycle(stack) for stack in shuffled), strict=True)
     return list(itertools.islice(itertools.chain.from_iterable(rounds), number))
 

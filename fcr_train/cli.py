@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import shlex
 import sys
 from dataclasses import replace
 from enum import Enum
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from fcr_train.config import EmbedderConfig, TranslatorConfig
+    from fcr_train.config import EmbedderConfig, MatcherConfig, TranslatorConfig
     from fcr_train.dataset import Dataset
+    from fcr_train.evaluate.images import Networks
+    from fcr_train.evaluate.record import Evaluation
     from fcr_train.splits import Fold, Split
     from fcr_train.survey import Survey
-    from fcr_train.tasks import EmbedderTask, TranslatorTask
+    from fcr_train.tasks import EmbedderTask, MatcherTask, TranslatorTask
     from fcr_train.trainer import Progress
 
 app = typer.Typer(
@@ -70,6 +73,22 @@ class Layout(str, Enum):
     s2f = "s2f"
     folders = "folders"
     csv = "csv"
+
+
+class Splits(str, Enum):
+    """Whom a study holds out."""
+
+    person = "person"
+    both = "both"
+
+
+Inception = Annotated[
+    str | None,
+    typer.Option(help="File of Inception-v3's FID weights for FID, KID and IS, or: download."),
+]
+Lpips = Annotated[
+    Path | None, typer.Option(help="File of torchvision's AlexNet weights, for LPIPS.")
+]
 
 
 class By(str, Enum):
@@ -268,7 +287,9 @@ def translator(
 @app.command()
 def embedder(
     data: Data,
-    backbone: Annotated[str, typer.Option(help="densenet121.")] = "densenet121",
+    backbone: Annotated[
+        str, typer.Option(help="vgg16, resnet18, resnet101 or densenet121.")
+    ] = "densenet121",
     preset: Preset = "small",
     config: ConfigFile = None,
     translator: Annotated[
@@ -278,7 +299,15 @@ def embedder(
     weights: Annotated[
         Path | None, typer.Option(help="File of torchvision weights to start from.")
     ] = None,
-    epochs: Epochs = None,
+    weights_sha256: Annotated[
+        str | None, typer.Option(help="Hash of a file that torchvision does not publish.")
+    ] = None,
+    download: Annotated[
+        Path | None, typer.Option(help="Folder to fetch torchvision's ImageNet weights into.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=0, help="Epochs in all; 0 trains nothing (the seed paper).")
+    ] = None,
     seed: Seed = 1,
     device: Device = "auto",
     split: SplitFile = None,
@@ -287,24 +316,175 @@ def embedder(
     resume: Resume = False,
 ) -> None:
     """Train a network that embeds a face, so that pictures of one person lie together."""
+    from fcr_train.checkpoint import save_checkpoint
     from fcr_train.config import EmbedderConfig
     from fcr_train.dataset import read_dataset
-    from fcr_train.embedders import start_from
+    from fcr_train.embedders import describe_untrained
     from fcr_train.tasks import EmbedderTask, Plan
-    from fcr_train.trainer import pick_device
+    from fcr_train.trainer import CHECKPOINT_FILE, pick_device
     from fcr_train.translators import load_generator
-    from fcr_train.weights import read_weights
+    from fcr_train.weights import download_weights, read_weights
 
-    settings, preset = _read_settings(EmbedderConfig, backbone, preset, config, epochs)
+    settings, preset = _read_settings(EmbedderConfig, backbone, preset, config, epochs or None)
+    if download is not None:
+        weights = download_weights(backbone, download)
+    initial = None if weights is None else read_weights(weights, backbone, weights_sha256)
+    if epochs == 0:
+        folder = out or Path("runs") / f"{backbone}-untrained"
+        checkpoint = describe_untrained(backbone, preset, settings, initial, seed)
+        save_checkpoint(folder / CHECKPOINT_FILE, checkpoint)
+        _console().print(f"not trained; initial weights: {checkpoint.data['initial_weights']}")
+        typer.echo(folder / CHECKPOINT_FILE)
+        return
     dataset = read_dataset(data)
     held_out = _read_fold(split, fold, dataset)
     plan = Plan(backbone, preset, settings, dataset, seed, pick_device(device), held_out)
     trained = load_generator(translator) if translator is not None else None
     with _counter("pictures") as count:
-        task = EmbedderTask(plan, trained, count)
-    if weights is not None:
-        start_from(task.networks, read_weights(weights, backbone))
+        task = EmbedderTask(plan, trained, count, initial)
     _train(task, out, resume)
+
+
+@app.command()
+def matcher(
+    data: Data,
+    preset: Preset = "small",
+    config: ConfigFile = None,
+    epochs: Epochs = None,
+    seed: Seed = 1,
+    device: Device = "auto",
+    split: SplitFile = None,
+    fold: FoldNumber = None,
+    out: Out = None,
+    resume: Resume = False,
+) -> None:
+    """Train the direct matcher, which compares films with photographs without a face between."""
+    from fcr_train.config import MatcherConfig
+    from fcr_train.dataset import read_dataset
+    from fcr_train.tasks import MatcherTask, Plan
+    from fcr_train.trainer import pick_device
+
+    settings, preset = _read_settings(MatcherConfig, "two_tower", preset, config, epochs)
+    dataset = read_dataset(data)
+    held_out = _read_fold(split, fold, dataset)
+    plan = Plan("two_tower", preset, settings, dataset, seed, pick_device(device), held_out)
+    with _counter("pictures") as count:
+        task = MatcherTask(plan, count)
+    _train(task, out, resume)
+
+
+@app.command()
+def evaluate(
+    data: Data,
+    translator: Annotated[Path, typer.Option(help="Checkpoint of a translator.")],
+    embedder: Annotated[Path, typer.Option(help="Checkpoint of an embedder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The record to write, JSON.")],
+    matcher: Annotated[
+        Path | None, typer.Option(help="Checkpoint of a direct matcher, to stand beside.")
+    ] = None,
+    split: SplitFile = None,
+    fold: FoldNumber = None,
+    inception: Inception = None,
+    lpips: Lpips = None,
+    device: Device = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+) -> None:
+    """Measure a translator and an embedder on people whom neither has seen."""
+    from fcr_train.config import EmbedderConfig, parse
+    from fcr_train.dataset import read_dataset
+    from fcr_train.embedders import load_embedder
+    from fcr_train.evaluate.benches import Systems, read_trained
+    from fcr_train.evaluate.examine import Examiner
+    from fcr_train.files import write_whole
+    from fcr_train.matcher import load_matcher
+    from fcr_train.tasks import Plan
+    from fcr_train.trainer import pick_device
+    from fcr_train.translators import load_generator
+
+    dataset = read_dataset(data)
+    systems = Systems(
+        read_trained(translator, load_generator),
+        read_trained(embedder, load_embedder),
+        read_trained(matcher, load_matcher) if matcher else None,
+        pick_device(device),
+    )
+    made = systems.embedder.checkpoint
+    plan = Plan(
+        made.model,
+        made.preset,
+        parse(EmbedderConfig, made.config),
+        dataset,
+        int(made.data["seed"]),
+        systems.device,
+        _read_fold(split, fold, dataset),
+    )
+    networks = _read_networks(inception, lpips)
+    with _counter("searches") as count:
+        evaluation = Examiner(plan, systems, networks).examine(count)
+    write_whole(out, evaluation.to_json())
+    if as_json:
+        typer.echo(evaluation.to_json())
+    else:
+        _print_evaluation(evaluation)
+    typer.echo(out, err=as_json)
+
+
+@app.command()
+def compare(
+    data: Data,
+    preset: Preset = "small",
+    out: Annotated[Path | None, typer.Option(help="Folder (runs/compare-<preset>).")] = None,
+    by: Annotated[
+        Splits,
+        typer.Option(help="person, or both: the paper's split by pair, which leaks, beside it."),
+    ] = Splits.person,
+    folds: Annotated[
+        int, typer.Option(min=2, help="One part in so many of the people is held out.")
+    ] = 5,
+    seed: Seed = 1,
+    translators: Annotated[
+        str, typer.Option(help="Those to train, with commas.")
+    ] = "cyclegan,pix2pix,cut,fastcut",
+    embedders: Annotated[
+        str, typer.Option(help="Those to train, with commas.")
+    ] = "vgg16,resnet18,resnet101,densenet121",
+    weights: Annotated[
+        list[Path] | None,
+        typer.Option(help="torchvision's ImageNet weights, to measure them untrained as well."),
+    ] = None,
+    inception: Inception = None,
+    lpips: Lpips = None,
+    device: Device = "auto",
+) -> None:
+    """Train and measure every translator and embedder, and write a report of it all.
+
+    Call it again after an interruption: what is finished is kept.
+    """
+    from fcr_train.compare import Comparison, Course, find_backbones
+    from fcr_train.dataset import read_dataset
+    from fcr_train.trainer import pick_device
+
+    folder = out or Path("runs") / f"compare-{preset}"
+    dataset = read_dataset(data)
+    course = Course(
+        dataset,
+        preset,
+        _make_folds(dataset, by, folds, seed),
+        folder,
+        pick_device(device),
+        shlex.join(["fcr-train", *sys.argv[1:]]),
+        seed,
+        _split(translators),
+        _split(embedders),
+        _read_networks(inception, lpips),
+        find_backbones(weights or []),
+    )
+    console = _console()
+
+    def say(what: str) -> None:
+        console.print(what, highlight=False)
+
+    typer.echo(Comparison(course, say, _watcher, _counter).run())
 
 
 @app.command()
@@ -356,12 +536,56 @@ def export(
     typer.echo(out)
 
 
+def _make_folds(dataset: Dataset, by: Splits, folds: int, seed: int) -> list[Fold]:
+    """Hold out the first part by person, the first draw by pair, or both; check for leaks."""
+    from fcr_train.splits import check_leaks, split_by_pair, split_by_person
+
+    splits = [split_by_person(dataset, folds, seed)]
+    if by is Splits.both:
+        splits.append(split_by_pair(dataset, 1, seed))
+    for made in splits:
+        with _counter("checking") as count:
+            check_leaks(dataset, made, count)
+    return [made.fold(0) for made in splits]
+
+
+def _read_networks(inception: str | None, lpips: Path | None) -> Networks:
+    """Load what measures pictures; only the word `download` reaches for the network."""
+    from fcr_train.evaluate.images import Networks, load_inception, load_lpips
+
+    asked = Path(inception) if inception not in (None, "download") else inception
+    return Networks(load_inception(cast("Any", asked)), load_lpips(lpips))
+
+
+def _print_evaluation(evaluation: Evaluation) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    people = evaluation.people
+    table = Table(
+        *("probe", "views", "jitter", "gallery", "rank 1", "rank 10", "rank 50", "95 %"),
+        title=f"{people.test} people searched for, {people.train} trained on,"
+        f" split by {evaluation.split.by}",
+    )
+    for row in evaluation.retrieval:
+        first, tenth, last = (row.cmc[k] for k in ("1", "10", "50"))
+        interval = "" if last.low is None else f"{last.low:.2f}-{last.high:.2f}"
+        shares = (f"{share.value:.2f}" for share in (first, tenth, last))
+        jitter = "yes" if row.jitter else "no"
+        table.add_row(row.probe, row.views, jitter, str(row.gallery), *shares, interval)
+    console = Console()
+    console.print(table)
+    claims = evaluation.claims
+    console.print(f"earned: {'; '.join(claims.passed) or 'nothing'}; failed: {claims.failed}")
+    console.print(evaluation.notice)
+
+
 def _split(names: str) -> tuple[Any, ...]:
     """Split a list at its commas; what takes the names checks them."""
     return tuple(name.strip() for name in names.split(","))
 
 
-Settings = TypeVar("Settings", "TranslatorConfig", "EmbedderConfig")
+Settings = TypeVar("Settings", "TranslatorConfig", "EmbedderConfig", "MatcherConfig")
 
 
 def _read_settings(
@@ -445,7 +669,9 @@ def _print_split(dataset: Dataset, split: Split) -> None:
         )
 
 
-def _train(task: TranslatorTask | EmbedderTask, out: Path | None, resume: bool) -> None:
+def _train(
+    task: TranslatorTask | EmbedderTask | MatcherTask, out: Path | None, resume: bool
+) -> None:
     from fcr_train.processes import is_first, joined
     from fcr_train.trainer import train
 

@@ -115,6 +115,20 @@ def _find_published(sha256: str, backbone: str) -> str | None:
     return names[0] if names else None
 
 
+def find_owner(path: Path) -> str:
+    """Tell of which of torchvision's networks a file holds published weights.
+
+    Raises DataError if it is none of them, or cannot be read.
+    """
+    found = _hash(path)
+    for network in list_models(models):
+        if _find_published(found, network):
+            return str(network)
+    raise DataError(
+        f"{path} has SHA-256 {found}, which is none that torchvision publishes: take a fresh copy"
+    )
+
+
 def _explain(sha256: str) -> str:
     """Say whose weights these are, if they are of another network of torchvision."""
     owners = (other for other in list_models(models) if _find_published(sha256, other))

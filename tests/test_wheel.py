@@ -37,6 +37,7 @@ def test_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     tops = {name.split("/")[0].split("-")[0] for name in names}
     assert tops == {"fcr_edge", "fcr_train", "export", "fcr"}
     assert {"fcr_edge/py.typed", "fcr_train/simulate/reference/head.npz"} <= set(names)
+    assert "fcr_train/evaluate/report.html" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float32, Float64, Int64, UInt8
 
-    from fcr_train.evaluate.groups import Traits
+    from fcr_edge.conditions import Conditions
 
 AGE_BAND = 5.0
 """The filter keeps people whose age differs by at most so much [years]."""
@@ -213,13 +213,13 @@ def _move(
 
 
 def filter_people(
-    probes: Sequence[str], enrolled: Sequence[str], traits: Mapping[str, Traits]
+    probes: Sequence[str], enrolled: Sequence[str], conditions: Mapping[str, Conditions]
 ) -> Search:
     """Search by true sex and age alone: 1 within the band, 0 outside, no order within.
 
     What is not known of a person keeps nobody out.
     """
-    shown, stored = _tabulate(probes, traits), _tabulate(enrolled, traits)
+    shown, stored = _tabulate(probes, conditions), _tabulate(enrolled, conditions)
     other_sex = shown.sex[:, None] * stored.sex == -1
     other_age = np.abs(shown.age[:, None] - stored.age) > AGE_BAND
     return search_people(probes, enrolled, (~other_sex & ~other_age).astype(np.float32))
@@ -232,11 +232,10 @@ class _Table(NamedTuple):
     """NaN where it is not known."""
 
 
-def _tabulate(people: Sequence[str], traits: Mapping[str, Traits]) -> _Table:
-    rows = [traits[name] for name in people]
-    sexes = {"female": -1, "male": 1}
+def _tabulate(people: Sequence[str], conditions: Mapping[str, Conditions]) -> _Table:
+    rows = [conditions[name] for name in people]
     ages = [np.nan if row.age is None else row.age for row in rows]
-    return _Table(np.array([sexes.get(row.sex, 0) for row in rows]), np.array(ages))
+    return _Table(np.array([row.value("sex") or 0 for row in rows]), np.array(ages))
 
 
 def expect_filter(found: Search) -> Outcome:

@@ -31,16 +31,17 @@ LIMITS = (
 )
 """What no model of the project can do, whoever describes it."""
 SIMULATED_LIMITS = (
-    "How strongly the simulated face follows the simulated skull, and every range of variation, "
-    "are assumptions. A retrieval figure says how well the method recovers what was put in.",
-    "The simulated people are 18 to 35 years old, from few templates: no disease, no injury, no "
-    "ageing, no missing teeth. Blends of ancestry are words of a mesh, not people.",
-    "The simulated films have neither metal, cassette marks, collimation nor grid lines; scatter "
-    "and beam hardening are approximations. The simulated portraits look like games.",
+    "How strongly the simulated face follows the simulated skull, and every spread and range of "
+    "looks, are assumptions. A retrieval figure says how well the method recovers what was put "
+    "in.",
+    "The simulated people are 18 to 35 years old and of one plan of the skull: no disease, no "
+    "injury, no toothless jaws. Their ancestries are names of shapes, not a claim about people.",
+    "The simulated films approximate scatter and beam hardening, and their mean tissue depths "
+    "were recalled, not read again.",
     "No real frontal skull film and no real pair of film and photograph was at hand. Transfer to "
     "real films is unproven and has to be shown on the user's own data.",
 )
-"""What figures on simulated people leave open (the simulator's own list)."""
+"""What figures on simulated people leave open (docs/simulator.md, Limits)."""
 CARD_TABLES = (
     "table2b-cmc",
     "table6-open-set",
@@ -84,7 +85,7 @@ def _lines(study: Study, tables: Sequence[Table], summary: Sequence[str]) -> Ite
     yield from ("", "## Evaluation", "", *write_bullets(summary), "")
     chosen = {table.name: table for table in tables}
     for name in CARD_TABLES:
-        yield render_markdown(chosen[name])
+        yield render_markdown(chosen[name], level=3)
 
 
 def _describe_data(run: Evaluation) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -55,8 +56,15 @@ STYLES = {
     "chance": ("chance", INK, ":"),
 }
 """Label, colour and line of each probe, no two alike in both colour and line."""
-SERIES = ((VERMILLION, "-"), (BLUE, "--"), (GREEN, "-."), (PURPLE, (0, (5, 1, 1, 1, 1, 1))))
-"""Colour and line of the runs that one figure compares."""
+SERIES = (
+    (VERMILLION, "-"),
+    (BLUE, "--"),
+    (GREEN, "-."),
+    (PURPLE, (0, (5, 1, 1, 1, 1, 1))),
+    (ORANGE, (0, (8, 2))),
+    (SKY, (0, (3, 2, 1, 2))),
+)
+"""Colour and line of the runs that one figure compares; a seventh would begin anew."""
 SETTINGS: dict[Any, Any] = {
     "svg.hashsalt": "fcr",
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine draws the same
@@ -231,7 +239,7 @@ def draw_runs(study: Study) -> Illustration | None:
 
 
 def _draw_panel(axes: Axes, runs: dict[str, Evaluation], headline: Retrieval) -> None:
-    for (name, run), (colour, line) in zip(runs.items(), SERIES, strict=False):
+    for (name, run), (colour, line) in zip(runs.items(), cycle(SERIES), strict=False):
         row = find_beside(run, headline, "generated")
         if row:
             _draw_cmc(axes, row, colour, line, label=name)
@@ -255,7 +263,7 @@ def draw_det(run: Evaluation) -> Illustration | None:
     with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
         axes = figure.add_subplot()
-        for row, (colour, line) in zip(rows, SERIES, strict=False):
+        for row, (colour, line) in zip(rows, cycle(SERIES), strict=False):
             _draw_det_row(axes, row, colour, line)
         fpirs = np.geomspace(start, 0.999, 200)
         axes.plot(fpirs, [miss_by_chance(fpir, gallery) for fpir in fpirs], color=INK,
@@ -269,7 +277,7 @@ def draw_det(run: Evaluation) -> Illustration | None:
         _set_log_ticks(axes, start, bottom)
         axes.set_xlabel("searches without a mate that return somebody (FPIR)")
         axes.set_ylabel("mates missed (FNIR)")
-        axes.legend(loc="lower left", frameon=False)
+        axes.legend(loc="lower left", framealpha=0.92, edgecolor="none")
         data = _save(figure)
     return Illustration(
         name="figure-det",

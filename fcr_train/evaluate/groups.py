@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from fcr_edge.conditions import Conditions
 from fcr_train.evaluate.intervals import (
     BOOTSTRAP,
     bound,
@@ -42,43 +43,31 @@ BMI_BANDS = ((18.5, "under 18.5"), (25, "18.5-25"), (30, "25-30"))
 """Upper bound [kg/m2] and name: the WHO's underweight, normal, overweight; obese is open."""
 
 
-@dataclass(frozen=True)
-class Traits:
-    """What is known of a person that groups are made of."""
-
-    sex: str = ""
-    """`female`, `male`, or empty where it is not known."""
-    age: float | None = None
-    """[years]"""
-    bmi: float | None = None
-    """Body mass index [kg/m2]."""
-
-
-def name_group(traits: Traits, by: By) -> str:
+def name_group(conditions: Conditions, by: By) -> str:
     """Name the group of a person.
 
-    >>> name_group(Traits("female", 30, 24.9), "age"), name_group(Traits(bmi=30), "bmi")
+    >>> name_group(Conditions("female", 30, 24.9), "age"), name_group(Conditions(bmi=30), "bmi")
     ('30-44', '30 and over')
-    >>> name_group(Traits(), "sex")
+    >>> name_group(Conditions(), "sex")
     'not known'
     """
     if by == "sex":
-        return traits.sex or UNKNOWN
+        return conditions.sex or UNKNOWN
     if by == "age":
-        return _name_band(traits.age, AGE_BANDS, "60 and over")
-    return _name_band(traits.bmi, BMI_BANDS, "30 and over")
+        return _name_band(conditions.age, AGE_BANDS, "60 and over")
+    return _name_band(conditions.bmi, BMI_BANDS, "30 and over")
 
 
 def _name_band(value: float | None, bands: tuple[tuple[float, str], ...], last: str) -> str:
     if value is None:
         return UNKNOWN
-    return next((name for bound, name in bands if value < bound), last)
+    return next((name for upper, name in bands if value < upper), last)
 
 
 def measure_groups(
     outcome: Outcome,
     attempts: Attempts,
-    traits: Mapping[str, Traits],
+    conditions: Mapping[str, Conditions],
     bootstrap: Bootstrap = BOOTSTRAP,
 ) -> tuple[tuple[Group, ...], tuple[Gap, ...]]:
     """State the figures of each group, and how far the worst stands from the best.
@@ -90,7 +79,7 @@ def measure_groups(
     groups: list[Group] = []
     gaps: list[Gap] = []
     for by in get_args(By):
-        places = divide(outcome.people, traits, by)
+        places = divide(outcome.people, conditions, by)
         if set(places) <= {UNKNOWN}:
             continue
         groups += [_describe(by, name, figures, rows, bootstrap) for name, rows in places.items()]
@@ -102,12 +91,12 @@ def measure_groups(
 
 
 def divide(
-    people: tuple[str, ...], traits: Mapping[str, Traits], by: By
+    people: tuple[str, ...], conditions: Mapping[str, Conditions], by: By
 ) -> dict[str, Int64[np.ndarray, " group"]]:
     """Return the places of the people of each group, by name of the group."""
     places: dict[str, list[int]] = defaultdict(list)
     for place, name in enumerate(people):
-        places[name_group(traits.get(name, Traits()), by)].append(place)
+        places[name_group(conditions.get(name, Conditions()), by)].append(place)
     return {name: np.array(places[name]) for name in sorted(places, key=_order)}
 
 

@@ -227,7 +227,9 @@ class Images:
     """Channels, range and window, without which an SSIM means nothing."""
     ssim: Estimate
     ssim_mean_face: Estimate
+    """Of the mean training face: what anybody's face gets."""
     ssim_other_person: Estimate
+    """Of the generated face, to a photograph of another person drawn at random."""
     fid: Measure
     fid_floor: Measure
     """FID of two disjoint halves of the photographs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fcr_train.evaluate.claims import CLAIM_RANK
 from fcr_train.evaluate.record import CUTOFFS, EMBEDDER_KID, FPIRS, RANKS, Estimate
 from fcr_train.evaluate.study import (
     DIRECT,
@@ -164,10 +165,10 @@ def _say_verdicts(run: Evaluation, row: Retrieval) -> list[str]:
 
 
 def _say_claims(run: Evaluation) -> str:
-    passed = "; ".join(run.claims.passed) or "nothing"
-    if run.claims.failed is None:
-        return f"Claims earned: {passed}."
-    return f"Claims earned: {passed}. The first that failed: {run.claims.failed}."
+    passed = "; ".join(run.claims.passed) or "none"
+    failed = run.claims.failed
+    end = "None failed." if failed is None else f"The first that failed: {failed}."
+    return f"Claims earned, judged at rank {CLAIM_RANK}: {passed}. {end}"
 
 
 def measure_headline(study: Study) -> list[Bar]:
@@ -388,7 +389,10 @@ def build_retrieval(study: Study) -> Table:
 
 
 def _row_baselines(study: Study) -> str:
-    return f"rows in grey, measured with {write_name(study.best.embedder)} where one is needed"
+    return (
+        "the rows below the generated faces, measured with "
+        f"{write_name(study.best.embedder)} where an embedder is needed"
+    )
 
 
 def _retrieval_rows(study: Study) -> Iterator[Row]:
@@ -503,7 +507,7 @@ def build_grid(study: Study) -> Table:
         title="Table 3. Every translator with every embedder: mate among the first 50",
         says="Where the intervals of two runs meet, they are not distinguishable.",
         basis=_describe_basis(
-            study.best_run, f"rows in grey, from the runs of {write_name(study.best.translator)}"
+            study.best_run, f"the rows below, from the runs of {write_name(study.best.translator)}"
         ),
         columns=(
             Column("translator", is_text=True),
@@ -543,9 +547,8 @@ def build_conditions(study: Study) -> Table:
             Column("gallery"),
             Column("searched for"),
             *(Column(f"rank {k} ↑", "generated face") for k in (1, 10, 50)),
-            Column("median rank ↓", "generated face"),
             *(Column(name, "at rank 50") for name in ("chance", "mean face", "sex and age")),
-            *(Column(name, "at rank 50") for name in (*DIRECT, "photograph")),
+            *(Column(name, "at rank 50") for name in DIRECT),
             Column("against sex and age", "at rank 50", is_text=True),
             Column("against direct matcher", "at rank 50", is_text=True),
         ),
@@ -554,18 +557,17 @@ def build_conditions(study: Study) -> Table:
 
 
 def _condition_row(run: Evaluation, row: Retrieval, is_headline: bool) -> Row:
-    beside = ("chance", "mean face", "sex and age", *DIRECT, "photograph")
+    beside = ("chance", "mean face", "sex and age", *DIRECT)
     cells = (
         Cell(row.views),
         Cell("on" if row.jitter else "off"),
         Cell(row.gallery),
         Cell(row.probes),
         *_pick(row, "cmc", (1, 10, 50)),
-        _estimate(row.median_rank, 0),
         *(_pick(find_beside(run, row, probe), "cmc", [50])[0] for probe in beside),
         *_verdicts(run, row),
     )
-    return Row(cells, "best" if is_headline else "run")
+    return Row(cells, "stated" if is_headline else "run")
 
 
 def build_splits(study: Study) -> Table:
@@ -592,7 +594,7 @@ def build_splits(study: Study) -> Table:
             ),
             Column("rank 10", "gap, pair less person"),
             Column("rank 50", "gap, pair less person"),
-            Column("at rank 50", "gap, pair less person", is_text=True),
+            Column("pair is, at 50", "gap, pair less person", is_text=True),
         ),
         rows=tuple(_split_row(run, other, run is study.best_run) for run, other in pairs),
         notes=(
@@ -671,15 +673,15 @@ def build_open_set(study: Study) -> Table:
 def _open_set_basis(run: Evaluation) -> Basis:
     basis = _describe_basis(run)
     sizes = sorted({row.gallery for row in run.open_set})
-    chance = "; ".join(
-        f"N = {size:,}: {write_number(miss_by_chance(FPIRS[0], size), 5)}" for size in sizes
+    chance = ", ".join(
+        f"{write_number(miss_by_chance(FPIRS[0], size), 5)} for N = {size:,}" for size in sizes
     )
     return Basis(
         level=basis.level,
         split=basis.split,
         people=basis.people,
         gallery=" and ".join(f"{size:,} people" for size in sizes) or "nothing was searched",
-        chance=f"a score at random misses, at FPIR {FPIRS[0]:g}, {chance or 'nothing'}",
+        chance=f"FNIR of a score at random, at FPIR {FPIRS[0]:g}: {chance or 'nothing'}",
         baselines=f"closed set, {basis.baselines}",
     )
 
@@ -694,7 +696,7 @@ def _open_set_row(row: OpenSet, run: Evaluation) -> Row:
         *(_fnir(row, fpir, digits) for fpir in FPIRS),
     )
     headline = find_headline(run)
-    return Row(cells, "best" if headline and headline.views == row.views else "run")
+    return Row(cells, "stated" if headline and headline.views == row.views else "run")
 
 
 def _fnir(row: OpenSet, fpir: float, digits: int) -> Cell:
@@ -755,7 +757,7 @@ def _calibration_row(row: Calibration, run: Evaluation) -> Row:
         Cell(row.misleading.different, digits=digits),
     )
     headline = find_headline(run)
-    return Row(cells, "best" if headline and headline.views == row.views else "run")
+    return Row(cells, "stated" if headline and headline.views == row.views else "run")
 
 
 def build_groups(study: Study) -> Table:
@@ -838,7 +840,8 @@ def build_claims(study: Study) -> Table:
         says=(
             "Claims are earned in order, each with the interval clear of the one below: better "
             "than chance, than the mean face, than sex and age alone; not worse than the direct "
-            "matcher. After the first that fails nothing more is claimed."
+            f"matcher. They are judged at rank {CLAIM_RANK}, with jitter on. After the first that "
+            "fails nothing more is claimed."
         ),
         basis=_describe_basis(study.best_run),
         columns=(

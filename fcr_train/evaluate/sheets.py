@@ -218,32 +218,26 @@ def draw_cases(cases: Sequence[Case], is_simulated: bool) -> Canvas:
 def draw_search(search: Search, is_simulated: bool) -> Canvas:
     """Draw skull and generated face beside the first ten candidates, the mate framed green.
 
-    A mate further down stands apart, at its rank.
+    A mate further down stands apart, below the skull.
     """
     gap = 2 * FRAME + 4
-    pitch = CELL + gap
-    left = MARGIN + 2 * pitch + VIEW_GAP
+    pitch, down = CELL + gap, CELL + STRIP + gap
+    left, top = MARGIN + 2 * pitch + VIEW_GAP, MARGIN + HEADER
     columns = FIRST // 2
-    is_apart = search.rank > FIRST
-    width = left + (columns + is_apart) * pitch + is_apart * VIEW_GAP + MARGIN
-    height = MARGIN + HEADER + 2 * (CELL + STRIP + gap) + FOOTER
-    sheet = _start(width, height)
+    sheet = _start(left + columns * pitch - gap + MARGIN, top + 2 * down + FOOTER)
     draw = ImageDraw.Draw(sheet)
-    _write(draw, (MARGIN, MARGIN + 10), _title(search), 17, TEXT, width - 2 * MARGIN)
-    top = MARGIN + HEADER
-    for place, (picture, words) in enumerate(
-        [(search.skull, f"skull, {search.view}"), (search.face, "generated")]
-    ):
-        _paste(sheet, (MARGIN + place * pitch, top), picture, words, words == "generated")
+    _write(draw, (MARGIN, MARGIN + 10), _title(search), 17, TEXT, sheet.width - 2 * MARGIN)
+    _paste(sheet, (MARGIN, top), search.skull, f"skull, {search.view}", False)
+    _paste(sheet, (MARGIN + pitch, top), search.face, "generated", True)
     for place, candidate in enumerate(search.candidates[:FIRST]):
         row, column = divmod(place, columns)
-        corner = (left + column * pitch, top + row * (CELL + STRIP + gap))
+        corner = (left + column * pitch, top + row * down)
         _paste_candidate(sheet, corner, place + 1, candidate, candidate.person == search.person)
-    if is_apart:
-        corner = (left + columns * pitch + VIEW_GAP, top)
+    if search.rank > FIRST:
+        corner = (MARGIN, top + down)
         _paste(sheet, corner, search.photograph, f"{search.rank:,}  mate", False)
         _frame(sheet, corner)
-    _write_footer(draw, height, [LEAD, GENERATED_NOTE, *_simulated_note(is_simulated)])
+    _write_footer(draw, sheet.height, [LEAD, GENERATED_NOTE, *_simulated_note(is_simulated)])
     return np.asarray(sheet)
 
 

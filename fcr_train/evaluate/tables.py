@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 DASH = "\N{EN DASH}"
-Kind = Literal["run", "best", "baseline"]
+Kind = Literal["run", "best", "stated", "baseline"]
+"""Of a row: a run, the best run, the conditions under which results are stated, a baseline."""
 WIDE = 11
 """Columns that fit the width of an A4 page, at most."""
 
@@ -167,15 +168,15 @@ def choose_digits(people: int) -> int:
     return 3 if people >= 100 else 2
 
 
-def render_markdown(table: Table) -> str:
-    """Write the table as Markdown, its basis before it and its notes after it."""
+def render_markdown(table: Table, level: int = 1) -> str:
+    """Write the table as Markdown under a heading of `level`, basis before, notes after it."""
     heads = [f"{column.group}: {column.name}" if column.group else column.name
              for column in table.columns]  # fmt: skip
     lines = [_join_cells(heads), "|" + "---|" * len(heads)]
     lines += [_join_cells([_write_plain(table, cell) for cell in row.cells]) for row in table.rows]
     return "\n".join(
         [
-            f"## {table.title}",
+            f"{'#' * level} {table.title}",
             "",
             table.says,
             "",

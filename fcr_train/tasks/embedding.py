@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,12 +11,15 @@ from pytorch_metric_learning.losses import SupConLoss
 
 from fcr_edge import imaging
 from fcr_edge.errors import DataError
-from fcr_train.batches import Album, identity_batches, jitter, load_faces, to_batch
-from fcr_train.embedders import FaceEmbedder
-from fcr_train.tasks.plan import BATCH, describe, list_unseen, refuse_leak
+from fcr_train import processes
+from fcr_train.batches import Album, identity_batches, jitter, load_faces, stack_by_view, to_batch
+from fcr_train.contrast import contrast
+from fcr_train.embedders import FaceEmbedder, start_from
+from fcr_train.tasks.plan import BATCH, describe, list_unseen, refuse_few, refuse_leak
 from fcr_train.tasks.translation import generate, read_skulls
 from fcr_train.trainer import Turn
 from fcr_train.translators import translator_config
+from fcr_train.weights import RANDOM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from fcr_train.dataset import Dataset, Picture
     from fcr_train.tasks.plan import Plan
     from fcr_train.trainer import Batch, Streams
+    from fcr_train.weights import Weights
 
     TrainedTranslator = tuple[nn.Module, Checkpoint]
 
@@ -41,7 +46,9 @@ class EmbedderTask:
     a network learn by heart; and every other person in the batch is a negative, which is many
     comparisons for few pictures. With a translator, faces generated from a person's films are
     further pictures of that person: the probes of a search come from that domain, and without it
-    nothing would teach the network where they lie.
+    nothing would teach the network where they lie. Of a person's pictures in a batch the first is
+    a portrait, the second a generated face, and so on: with three, two pairs in three cross from
+    one domain to the other.
     """
 
     def __init__(
@@ -49,17 +56,13 @@ class EmbedderTask:
         plan: Plan[EmbedderConfig],
         translator: TrainedTranslator | None = None,
         progress: Callable[[int, int], None] | None = None,
+        weights: Weights | None = None,
     ) -> None:
         self.plan, config = plan, plan.config
         self.schedule, self.ema, self.device = config.schedule, 0.0, plan.device
         parts = plan.divide()
         training, testing = parts.training, parts.validation
         self.held_out = list_unseen(parts)
-        if len(training.people) < config.schedule.batch_size:
-            raise DataError(
-                f"{len(training.people)} people are left for training, a batch takes"
-                f" {config.schedule.batch_size}: simulate more, or lower schedule.batch_size"
-            )
         if translator is not None:
             refuse_leak(translator[1], plan, self.held_out)
         self.albums = [_load_faces(training.select("face", training.names), config, progress)]
@@ -75,11 +78,18 @@ class EmbedderTask:
                 "there is one portrait a view of each person held out, and nothing to search them"
                 " with: pass --translator, whose faces become the probes, or add portraits"
             )
+        shown = {view: len(people) for view, people in stack_by_view(self.albums).items()}
+        refuse_few(shown, config.schedule.batch_size)
         self.steps_per_epoch = config.schedule.steps_per_epoch or max(
-            1, len(training.people) // config.schedule.batch_size
+            1, sum(shown.values()) // config.schedule.batch_size
         )
         torch.manual_seed(plan.seed)  # the initial weights
-        self.networks = self.exported = FaceEmbedder(plan.model, config.dimension).to(plan.device)
+        embedder = FaceEmbedder(plan.model, config.dimension)
+        self.origin = {**RANDOM, **_name(translator)}
+        if weights is not None:
+            start_from(embedder, weights)
+            self.origin |= weights.record
+        self.networks = self.exported = embedder.to(plan.device)
         schedule = config.schedule
         self.optimisers = {
             "embedder": torch.optim.AdamW(
@@ -100,13 +110,13 @@ class EmbedderTask:
             self.steps_per_epoch,
             streams.numpy,
         )
-        for faces, people in drawn:
-            yield {"face": jitter(faces, self.plan.config.jitter, streams.torch), "person": people}
+        for batch in drawn:
+            yield batch | {"face": jitter(batch["face"], self.plan.config.jitter, streams.torch)}
 
     def turns(self, batch: Batch, rng: torch.Generator) -> Iterator[Turn]:
         """Pull the pictures of a person together, push people apart."""
-        loss = self.loss(self.networks(batch["face"]), batch["person"])
-        yield Turn("embedder", {"contrastive": loss}, loss)
+        loss = contrast(self.loss, self.networks(batch["face"]), batch["person"])
+        yield Turn("embedder", {"contrastive": loss / processes.number()}, loss)
 
     def finish_epoch(self, epoch: int, out: Path, network: nn.Module) -> dict[str, float]:
         """Search for each person held out; return the share found at rank 1 and 5, and chance."""
@@ -126,8 +136,9 @@ class EmbedderTask:
         }
 
     def checkpoint(self, step: int, network: nn.Module) -> Checkpoint:
-        """Describe the embedder."""
-        return describe("embedder", self.plan, self.held_out, step, network)
+        """Describe the embedder, with what its training started from."""
+        checkpoint = describe("embedder", self.plan, self.held_out, step, network)
+        return replace(checkpoint, data=checkpoint.data | self.origin)
 
     def _imagine(
         self,
@@ -143,6 +154,14 @@ class EmbedderTask:
         side = (self.plan.config.size, self.plan.config.size)
         pixels = np.stack([imaging.resize(face, side) for face in fakes.pixels])
         return Album(pixels, fakes.people, fakes.views)
+
+
+def _name(translator: TrainedTranslator | None) -> dict[str, str]:
+    """Say whose generated faces are learned from."""
+    if translator is None:
+        return {}
+    checkpoint = translator[1]
+    return {"translator": f"{checkpoint.model} {checkpoint.preset}, step {checkpoint.step}"}
 
 
 def embed(

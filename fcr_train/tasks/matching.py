@@ -22,7 +22,7 @@ from fcr_train.batches import (
 from fcr_train.contrast import contrast
 from fcr_train.matcher import TwoTower
 from fcr_train.tasks.embedding import embed, rank_mates
-from fcr_train.tasks.plan import BATCH, describe, list_unseen
+from fcr_train.tasks.plan import BATCH, describe, list_unseen, refuse_few
 from fcr_train.trainer import Turn
 
 if TYPE_CHECKING:
@@ -57,10 +57,11 @@ class MatcherTask:
         parts = plan.divide()
         self.held_out = list_unseen(parts)
         self.data = load_matches(parts.training, config, progress)
-        self._refuse_few()
+        films = self.data.films_by_view()
+        refuse_few({view: len(films[view]) for view in films}, config.schedule.batch_size)
         self.told = parts.validation.told
-        films = parts.validation.select(parts.validation.film_kind, parts.validation.names)
-        self.probes = load_skulls(films, config.size, config.soft_tissue, progress)
+        rows = parts.validation.select(parts.validation.film_kind, parts.validation.names)
+        self.probes = load_skulls(rows, config.size, config.soft_tissue, progress)
         self.gallery = load_faces(parts.validation.gallery(), config.size, progress)
         self.steps_per_epoch = config.schedule.steps_per_epoch or max(
             1, len(self.data.skulls) // config.schedule.batch_size
@@ -121,17 +122,6 @@ class MatcherTask:
     def checkpoint(self, step: int, network: nn.Module) -> Checkpoint:
         """Describe the matcher."""
         return describe("matcher", self.plan, self.held_out, step, network)
-
-    def _refuse_few(self) -> None:
-        """Raise DataError if a view has fewer people than a batch takes, each once."""
-        size = self.schedule.batch_size
-        for view, people in self.data.films_by_view().items():
-            if len(people) < size:
-                raise DataError(
-                    f"{len(people)} people are left for training with a film and a portrait of"
-                    f" view {view!r}, a batch takes {size}: simulate more, or lower"
-                    " schedule.batch_size"
-                )
 
 
 def load_matches(

@@ -11,7 +11,7 @@ from fcr_train.config import AnyConfig, to_table
 from fcr_train.dataset import divide, split_people
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import torch
     from torch import nn
@@ -83,6 +83,16 @@ def list_unseen(parts: Parts) -> list[str]:
     seen = {*parts.training.names}
     held_out = [*parts.validation.names, *(parts.test.names if parts.test else [])]
     return sorted({name for name in held_out if name not in seen})
+
+
+def refuse_few(people_by_view: Mapping[str, int], batch_size: int) -> None:
+    """Raise DataError if a batch, which shows people of one view, takes more than there are."""
+    for view, people in people_by_view.items():
+        if people < batch_size:
+            raise DataError(
+                f"{people} people with the pictures needed of view {view!r} are left for training,"
+                f" a batch takes {batch_size}: simulate more, or lower schedule.batch_size"
+            )
 
 
 def refuse_leak(trained: Checkpoint, plan: Plan[Any], held_out: Sequence[str]) -> None:

@@ -201,18 +201,39 @@ def test_a_view_without_faces_is_refused() -> None:
     assert data.lacking_mates() == [("b", "l")]
 
 
-def test_identity_batches_show_each_person_from_every_domain_and_view() -> None:
+def test_identity_batches_show_each_person_in_one_view_from_every_domain() -> None:
     portraits = make_album("aaaabbbb", "ffllffll", colour=10)
     generated = make_album("aabb", "flfl", colour=200)
     rng = np.random.default_rng(0)
 
-    faces, people = next(identity_batches([portraits, generated], 2, 4, 1, rng))
+    frontal, lateral = identity_batches([portraits, generated], 2, 3, 2, rng)
 
-    assert people.tolist() in ([0, 0, 0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0, 0, 0])
-    domains = (faces[:, 1, 5, 5] > 0.5).view(2, 4).sum(dim=1)
-    assert domains.tolist() == [2, 2]
-    for number, person in zip((faces[:, 0, 0, 0] * 255).round().int(), people, strict=True):
-        assert number % 8 // 4 == person or number % 4 // 2 == person
+    for batch, own in ((frontal, "f"), (lateral, "l")):
+        faces, people = batch["face"], batch["person"]
+        assert people.tolist() in ([0, 0, 0, 1, 1, 1], [1, 1, 1, 0, 0, 0])
+        assert (faces[:, 1, 5, 5] > 0.5).tolist() == [False, True, False] * 2
+        places = (faces[:, 0, 0, 0] * 255).round().int().view(2, 3)
+        assert all(len({*row[::2].tolist()}) == 2 for row in places), (
+            "two portraits, not one twice"
+        )
+        for place, person, is_generated in zip(
+            places.flatten().tolist(), people.tolist(), [False, True, False] * 2, strict=True
+        ):
+            album = generated if is_generated else portraits
+            assert (album.people[place], album.views[place]) == ("ab"[person], own)
+
+
+def test_a_batch_shows_nobody_twice() -> None:
+    portraits = make_album("aabbccddee", "f" * 10)
+
+    batches = identity_batches([portraits], 3, 2, 50, np.random.default_rng(0))
+
+    counts = np.zeros(5, int)
+    for batch in batches:
+        people = batch["person"].view(3, 2)[:, 0].tolist()
+        assert len({*people}) == 3
+        counts[people] += 1
+    assert counts.min() > 20, "everybody comes"
 
 
 def test_jitter_of_nothing_changes_nothing() -> None:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from fcr_edge.errors import DataError
+from fcr_edge.errors import ConfigError, DataError
 from fcr_train.checkpoint import save_checkpoint
-from fcr_train.config import load_preset
+from fcr_train.config import EmbedderConfig, Jitter, load_preset
+from fcr_train.dataset import read_dataset
 from fcr_train.embedders import (
     BACKBONES,
     IMAGENET_MEAN,
@@ -21,6 +22,8 @@ from fcr_train.embedders import (
     start_from,
     unit,
 )
+from fcr_train.tasks import EmbedderTask, Plan
+from fcr_train.trainer import Streams
 from fcr_train.weights import Weights
 
 WIDTHS = {"vgg16": 512, "resnet18": 512, "resnet101": 2048, "densenet121": 1024}
@@ -164,3 +167,52 @@ def test_a_checkpoint_of_an_unknown_backbone_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match="'mobilenet': pass an embedder, one of vgg16, resnet18"):
         load_embedder(path)
+
+
+def plan_embedder(folder: Path, **schedule: object) -> Plan[EmbedderConfig]:
+    config = load_preset("resnet18", "tiny")
+    assert isinstance(config, EmbedderConfig)
+    config = replace(config, schedule=replace(config.schedule, **schedule))
+    return Plan("resnet18", "tiny", config, read_dataset(folder), 1, torch.device("cpu"))
+
+
+def test_training_tells_people_apart(dataset_folder: Path) -> None:
+    torch.manual_seed(0)
+    plan = plan_embedder(dataset_folder, batch_size=4, steps_per_epoch=25)
+    task = EmbedderTask(replace(plan, config=replace(plan.config, jitter=Jitter())))
+    losses = []
+
+    for batch in task.batches(Streams.of(1, 0)):
+        (turn,) = task.turns(batch, torch.Generator())
+        turn.objective.backward()
+        task.optimisers[turn.player].step()
+        task.optimisers[turn.player].zero_grad()
+        losses.append(turn.losses["contrastive"].item())
+
+    assert sum(losses[-5:]) < sum(losses[:5]) / 2
+    batch = next(task.batches(Streams.of(1, 1)))
+    embeddings, people = task.networks.eval()(batch["face"]), batch["person"]
+    similarity = (embeddings @ embeddings.T).fill_diagonal_(-1)
+    nearest = similarity.argmax(dim=1)
+    assert (people[nearest] == people).float().mean() >= 0.75
+
+
+def test_a_trained_embedder_says_what_it_started_from(dataset_folder: Path) -> None:
+    weights = Weights(dict(FaceEmbedder("resnet18").features.state_dict()), "mine", "a" * 64, "?")
+    plan = plan_embedder(dataset_folder)
+
+    random, given = EmbedderTask(plan), EmbedderTask(plan, weights=weights)
+
+    first = "features.conv1.weight"
+    checkpoint = given.checkpoint(2, given.networks)
+    assert random.checkpoint(2, random.networks).data["initial_weights"] == "random"
+    assert checkpoint.data["initial_weights"] == "mine"
+    assert checkpoint.data["held_out"] == given.held_out
+    assert torch.equal(checkpoint.tensors[first], weights.tensors["conv1.weight"])
+
+
+def test_parts_of_a_batch_are_refused_since_all_of_it_is_compared() -> None:
+    config = load_preset("resnet18", "tiny")
+
+    with pytest.raises(ConfigError, match="accumulate is 2, but a contrastive loss compares all"):
+        replace(config, schedule=replace(config.schedule, accumulate=2))

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from fcr_train.checkpoint import load_checkpoint
 from fcr_train.cli import app
+from fcr_train.embedders import FaceEmbedder, load_embedder
 
 runner = CliRunner()
 
@@ -95,6 +98,23 @@ def test_errors_say_what_to_do_and_exit_3(
     assert result.stderr.startswith("error: ")
     assert words in result.stderr
     assert result.stdout == ""
+
+
+def test_no_epochs_write_an_embedder_as_the_seed_paper_uses_it(
+    dataset_folder: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "weights.safetensors"
+    save_file(dict(FaceEmbedder("resnet18").features.state_dict()), weights)
+    sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+    arguments = ["--data", str(dataset_folder), "--backbone", "resnet18", "--epochs", "0"]
+    arguments += ["--weights", str(weights), "--weights-sha256", sha256, "--out", str(tmp_path)]
+
+    result = runner.invoke(app, ["embedder", *arguments])
+
+    assert result.exit_code == 0, result.output
+    assert "not trained; initial weights: file weights.safetensors" in result.stderr
+    _, checkpoint = load_embedder(Path(result.stdout.strip()))
+    assert (checkpoint.step, checkpoint.data["initial_weights_sha256"]) == (0, sha256)
 
 
 @pytest.mark.parametrize(

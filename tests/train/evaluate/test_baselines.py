@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from fcr_edge.conditions import Conditions
 from fcr_edge.errors import DataError
 from fcr_train.evaluate import baselines, retrieval
 from fcr_train.evaluate.baselines import LinearMatcher
-from fcr_train.evaluate.groups import Traits
 from fcr_train.evaluate.record import CUTOFFS, RANKS, Bootstrap
 from fcr_train.evaluate.retrieval import Label, Pictures, Search
 
@@ -149,10 +149,10 @@ def test_jitter_tells_how_far_it_is() -> None:
     assert calls == [(1, 3), (2, 3), (3, 3)]
 
 
-def make_traits() -> dict[str, Traits]:
+def make_conditions() -> dict[str, Conditions]:
     """51 people like the seed paper's, 22 women and 29 men, all of one age band."""
     return {
-        name: Traits("female" if i < 22 else "male", 24.0)
+        name: Conditions("female" if i < 22 else "male", 24.0)
         for i, name in enumerate(name_people(51))
     }
 
@@ -160,7 +160,7 @@ def make_traits() -> dict[str, Traits]:
 def test_the_filter_of_sex_alone_doubles_chance_in_the_seed_papers_gallery() -> None:
     names = name_people(51)
 
-    found = baselines.filter_people(names, names, make_traits())
+    found = baselines.filter_people(names, names, make_conditions())
     row = baselines.state_filter(found, LABEL, QUICK)
 
     shares = [round(row.cmc[str(k)].value, 3) for k in (1, 5, 10)]
@@ -173,16 +173,16 @@ def test_the_filter_of_sex_alone_doubles_chance_in_the_seed_papers_gallery() -> 
 
 
 def test_the_filter_keeps_those_who_could_be_meant() -> None:
-    traits = {
-        "a": Traits("female", 30),
-        "b": Traits("female", 35),
-        "c": Traits("female", 35.1),
-        "d": Traits("male", 30),
-        "e": Traits("", 30),
-        "f": Traits("female", None),
+    conditions = {
+        "a": Conditions("female", 30),
+        "b": Conditions("female", 35),
+        "c": Conditions("female", 35.1),
+        "d": Conditions("male", 30),
+        "e": Conditions(None, 30),
+        "f": Conditions("female", None),
     }
 
-    found = baselines.filter_people(["a", "e"], list(traits), traits)
+    found = baselines.filter_people(["a", "e"], list(conditions), conditions)
 
     assert found.people.tolist() == [[1, 1, 0, 0, 1, 1], [1, 1, 0, 1, 1, 1]]
 
@@ -190,11 +190,11 @@ def test_the_filter_keeps_those_who_could_be_meant() -> None:
 def test_the_filters_expectation_is_what_many_random_orders_give() -> None:
     rng = np.random.default_rng(3)
     names = name_people(60)
-    traits = {
-        name: Traits(("female", "male")[int(rng.integers(2))], float(rng.integers(20, 60)))
+    conditions = {
+        name: Conditions(("female", "male")[int(rng.integers(2))], float(rng.integers(20, 60)))
         for name in names
     }
-    people = baselines.filter_people(names, names, traits)
+    people = baselines.filter_people(names, names, conditions)
     owners = np.repeat(np.arange(60), 3)
     found = Search(people.probes, people.enrolled, people.people, people.people[:, owners], owners)
 

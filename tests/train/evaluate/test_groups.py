@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fcr_train.evaluate.groups import Traits, divide, measure_groups, name_group
+from fcr_edge.conditions import Conditions
+from fcr_train.evaluate.groups import divide, measure_groups, name_group
 from fcr_train.evaluate.open_set import attempt
 from fcr_train.evaluate.record import Bootstrap, Gap, Group
 from fcr_train.evaluate.retrieval import Outcome, Search, measure, search_people
@@ -19,10 +20,10 @@ def make_search(people: int, skills: np.ndarray, seed: int = 1) -> Search:
 
 
 def measure_all(
-    found: Search, traits: dict[str, Traits]
+    found: Search, conditions: dict[str, Conditions]
 ) -> tuple[Outcome, dict[tuple[str, str], Group], dict[tuple[str, str], Gap]]:
     outcome = measure(found)
-    groups, gaps = measure_groups(outcome, attempt(found), traits, QUICK)
+    groups, gaps = measure_groups(outcome, attempt(found), conditions, QUICK)
     return (
         outcome,
         {(group.by, group.group): group for group in groups},
@@ -30,35 +31,40 @@ def measure_all(
     )
 
 
-def alternate(people: int, share: int = 2) -> dict[str, Traits]:
+def alternate(people: int, share: int = 2) -> dict[str, Conditions]:
     """Every so-manieth person is a woman."""
-    return {f"p{i:03d}": Traits("female" if i % share == 0 else "male") for i in range(people)}
+    return {f"p{i:03d}": Conditions("female" if i % share == 0 else "male") for i in range(people)}
 
 
 @pytest.mark.parametrize(
-    ("traits", "by", "name"),
+    ("conditions", "by", "name"),
     [
-        (Traits(age=17.9), "age", "under 18"),
-        (Traits(age=18), "age", "18-29"),
-        (Traits(age=29.9), "age", "18-29"),
-        (Traits(age=45), "age", "45-59"),
-        (Traits(age=60), "age", "60 and over"),
-        (Traits(bmi=18.4), "bmi", "under 18.5"),
-        (Traits(bmi=18.5), "bmi", "18.5-25"),
-        (Traits(bmi=25), "bmi", "25-30"),
-        (Traits(bmi=30), "bmi", "30 and over"),
-        (Traits("male"), "sex", "male"),
-        (Traits(), "bmi", "not known"),
+        (Conditions(age=17.9), "age", "under 18"),
+        (Conditions(age=18), "age", "18-29"),
+        (Conditions(age=29.9), "age", "18-29"),
+        (Conditions(age=45), "age", "45-59"),
+        (Conditions(age=60), "age", "60 and over"),
+        (Conditions(bmi=18.4), "bmi", "under 18.5"),
+        (Conditions(bmi=18.5), "bmi", "18.5-25"),
+        (Conditions(bmi=25), "bmi", "25-30"),
+        (Conditions(bmi=30), "bmi", "30 and over"),
+        (Conditions("male"), "sex", "male"),
+        (Conditions(), "bmi", "not known"),
     ],
 )
-def test_bands_begin_at_their_lower_bound(traits: Traits, by: str, name: str) -> None:
-    assert name_group(traits, by) == name  # type: ignore[arg-type]
+def test_bands_begin_at_their_lower_bound(conditions: Conditions, by: str, name: str) -> None:
+    assert name_group(conditions, by) == name  # type: ignore[arg-type]
 
 
 def test_every_person_is_in_one_group_and_unknown_comes_last() -> None:
-    traits = {"a": Traits(bmi=31), "b": Traits(bmi=17), "c": Traits(bmi=20), "e": Traits(bmi=22)}
+    conditions = {
+        "a": Conditions(bmi=31),
+        "b": Conditions(bmi=17),
+        "c": Conditions(bmi=20),
+        "e": Conditions(bmi=22),
+    }
 
-    groups = divide(("a", "b", "c", "d", "e"), traits, "bmi")
+    groups = divide(("a", "b", "c", "d", "e"), conditions, "bmi")
 
     assert list(groups) == ["under 18.5", "18.5-25", "30 and over", "not known"]
     assert {name: rows.tolist() for name, rows in groups.items()} == {
@@ -150,19 +156,19 @@ def test_rates_that_so_few_searches_cannot_show_are_left_out() -> None:
 
 
 def test_one_group_alone_is_not_compared() -> None:
-    traits = {f"p{i:03d}": Traits("male") for i in range(30)}
+    conditions = {f"p{i:03d}": Conditions("male") for i in range(30)}
 
-    _, _, gaps = measure_all(make_search(30, np.full(30, 2.0)), traits)
+    _, _, gaps = measure_all(make_search(30, np.full(30, 2.0)), conditions)
 
     assert gaps["sex", "cmc 10"].reason == "all are male: there is nothing to compare"
 
 
 def test_unknown_people_are_listed_and_never_compared() -> None:
-    traits = alternate(60)
+    conditions = alternate(60)
     for i in range(10):
-        traits[f"p{i:03d}"] = Traits()
+        conditions[f"p{i:03d}"] = Conditions()
 
-    _, groups, gaps = measure_all(make_search(60, np.full(60, 2.0)), traits)
+    _, groups, gaps = measure_all(make_search(60, np.full(60, 2.0)), conditions)
 
     assert groups["sex", "not known"].people == 10
     assert gaps["sex", "cmc 10"].gap is not None

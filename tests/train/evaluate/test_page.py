@@ -109,9 +109,10 @@ def test_every_table_of_the_study_stands_on_the_page_with_its_figures(
         for shown, row in zip(rows[-len(table.rows) :], table.rows, strict=True):
             for place, (text, cell) in enumerate(zip(shown, row.cells, strict=True)):
                 mark = table.mark(cell)
-                best = " best" if place == 0 and row.kind == "best" else ""
+                tagged = place == 0 and row.kind in ("best", "stated")
+                tag = f" {row.kind}" if tagged else ""
                 below = cell.below if place else ""
-                assert text == f"{cell.text}{best}{mark}{below}".strip()
+                assert text == f"{cell.text}{tag}{mark}{below}".strip()
 
 
 def test_every_table_on_the_page_says_what_it_rests_on(study: Study, reader: Reader) -> None:
@@ -296,6 +297,24 @@ def test_a_study_without_pictures_has_no_section_of_them(plain: Study) -> None:
 
     assert 'id="candidates"' not in text
     assert 'id="retrieval"' in text
+
+
+def test_a_study_in_which_nothing_was_searched_says_so(plain: Study, tmp_path: Path) -> None:
+    run = replace(
+        plain.best_run,
+        retrieval=(),
+        comparisons=(),
+        open_set=(),
+        calibration=(),
+        groups=(),
+        gaps=(),
+    )
+
+    path = page.write_report(replace(plain, evaluations=[run]), tmp_path / "report")
+
+    text = path.read_text(encoding="utf-8")
+    assert "Nothing was searched: there is no result to state." in text
+    assert text.count("Not measured: the record holds nothing of this.") == 5
 
 
 def test_people_of_the_user_are_not_called_simulated(study: Study) -> None:

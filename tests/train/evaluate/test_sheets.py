@@ -41,13 +41,14 @@ def test_a_green_frame_stands_around_the_mate_and_only_there(
 
 
 def test_a_mate_beyond_the_tenth_stands_apart_in_its_frame(searches: dict[int, Search]) -> None:
-    near = sheets.draw_search(searches[1], is_simulated=True)
+    sheet = sheets.draw_search(searches[87], is_simulated=True)
 
-    far = sheets.draw_search(searches[87], is_simulated=True)
-
-    assert far.shape[1] > near.shape[1] + CELL
-    *_, left, _ = find_green(far)
-    assert left > near.shape[1] - sheets.MARGIN
+    top, _, left, right = find_green(sheet)
+    assert top > sheets.MARGIN + sheets.HEADER + CELL
+    assert right < sheets.MARGIN + 2 * CELL
+    inside = sheet[top + FRAME : top + FRAME + CELL, left + FRAME : left + FRAME + CELL]
+    photograph = searches[87].photograph
+    assert np.array_equal(inside, imaging.resize(photograph, (CELL, CELL)))
 
 
 def test_a_rank_that_is_not_the_mates_place_is_refused(searches: dict[int, Search]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from fcr_edge.errors import DataError
 from fcr_train.evaluate import results
-from fcr_train.evaluate.record import Estimate
+from fcr_train.evaluate.record import Claims, Estimate
 from fcr_train.evaluate.study import (
     Study,
     compare,
@@ -249,7 +249,7 @@ def test_verdicts_come_from_the_paired_difference(study: Study) -> None:
     assert find_row(table, "generated face, DenseNet121")[-1].text == "below"
 
 
-def test_the_summary_states_share_interval_chance_and_the_first_failed_claim(study: Study) -> None:
+def test_the_summary_states_share_interval_and_chance(study: Study) -> None:
     row = find_headline(study.best_run)
     assert row is not None
     share = row.cmc["50"]
@@ -261,7 +261,19 @@ def test_the_summary_states_share_interval_chance_and_the_first_failed_claim(stu
     assert "first 50 of 300" in sentences[0]
     assert "Chance would do so for 16.7 %" in sentences[0]
     assert any(sentence.startswith("Sex and age alone: ") for sentence in sentences)
-    assert f"The first that failed: {study.best_run.claims.failed}" in sentences[-1]
+    assert sentences[-1].endswith("None failed.")
+
+
+def test_the_summary_ends_with_the_first_claim_that_failed(study: Study) -> None:
+    claims = Claims(("better than chance",), "better than the mean face: 0.01 (-0.02 to 0.04)")
+    run = replace(study.best_run, claims=claims)
+
+    sentences = results.summarise(replace(study, evaluations=[run]))
+
+    assert sentences[-1] == (
+        "Claims earned, judged at rank 10: better than chance. The first that failed: "
+        "better than the mean face: 0.01 (-0.02 to 0.04)."
+    )
 
 
 def test_csv_keeps_figures_intervals_and_notes_apart(tables: dict[str, Table]) -> None:
