@@ -151,7 +151,9 @@ class Comparison:
         plan = self._plan(fold, backbone, config)
         drawn = load_generator(self._train_translator(fold, translator))
         name = f"{backbone}-{translator}"
-        return self._train(fold, name, plan, lambda count: EmbedderTask(plan, drawn, count))
+        return self._train(
+            fold, name, plan, lambda count: EmbedderTask(plan, drawn, progress=count)
+        )
 
     def _train(
         self, fold: Fold, name: str, plan: Plan[Any], start: Callable[[Count], Task]

@@ -15,7 +15,6 @@ from fcr_train.batches import Album, load_faces, load_skulls
 from fcr_train.config import MatcherConfig, parse
 from fcr_train.evaluate import baselines
 from fcr_train.evaluate.baselines import SIDE, LinearMatcher
-from fcr_train.evaluate.groups import Traits
 from fcr_train.evaluate.record import Network, Views
 from fcr_train.evaluate.retrieval import Pictures, Search, search
 from fcr_train.matcher import TwoTower
@@ -78,7 +77,6 @@ class Part:
 
     def __init__(self, part: Dataset, recipe: str, jitter: bool) -> None:
         self.dataset, self.recipe, self.jitter = part, recipe, jitter
-        self.traits = {p.name: Traits(p.sex, p.age, p.bmi) for p in part.people}
         films = [row for row in part.pictures if row.kind == part.film_kind]
         mates = part.mates()
         self.film_rows = [row for row in films if (row.pair, row.augmentation) in mates]
@@ -242,7 +240,7 @@ def _by_filter(bench: Bench) -> Searches:
             sorted({row.person for row in rows if row.view == view})
             for rows in (part.film_rows, part.photograph_rows)
         )
-        found[view] = baselines.filter_people(probes, stored, part.traits)
+        found[view] = baselines.filter_people(probes, stored, part.dataset.told)
     return found
 
 

@@ -241,7 +241,7 @@ class _Setting:
         outcomes = self.outcomes["generated"]
         views = "both" if "both" in outcomes else next(iter(outcomes))
         attempts = attempt(self.searches["generated"][views])
-        return measure_groups(outcomes[views], attempts, self.bench.part.traits)
+        return measure_groups(outcomes[views], attempts, self.bench.part.dataset.told)
 
     def images(self, networks: Networks) -> Iterator[Images]:
         """Yield how the generated faces look beside the true ones, view by view."""
