@@ -394,7 +394,7 @@ def evaluate(
     from fcr_train.dataset import read_dataset
     from fcr_train.embedders import load_embedder
     from fcr_train.evaluate.benches import Systems, read_trained
-    from fcr_train.evaluate.examine import Examiner
+    from fcr_train.evaluate.examine import Examiner, Ground
     from fcr_train.files import write_whole
     from fcr_train.matcher import load_matcher
     from fcr_train.tasks import Plan
@@ -420,7 +420,8 @@ def evaluate(
     )
     networks = _read_networks(inception, lpips)
     with _counter("searches") as count:
-        evaluation = Examiner(plan, systems, networks).examine(count)
+        ground = Ground(plan, str(systems.translator.checkpoint.config["soft_tissue"]))
+        evaluation = Examiner(ground, systems, networks).examine(count)
     write_whole(out, evaluation.to_json())
     if as_json:
         typer.echo(evaluation.to_json())

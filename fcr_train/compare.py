@@ -12,7 +12,7 @@ from fcr_train.checkpoint import load_checkpoint, save_checkpoint
 from fcr_train.config import EmbedderConfig, MatcherConfig, TranslatorConfig, load_preset
 from fcr_train.embedders import BACKBONES, describe_untrained, load_embedder
 from fcr_train.evaluate.benches import Systems, read_trained
-from fcr_train.evaluate.examine import Examiner
+from fcr_train.evaluate.examine import Examiner, Ground
 from fcr_train.evaluate.illustrate import illustrate
 from fcr_train.evaluate.page import write_report
 from fcr_train.evaluate.record import Evaluation
@@ -91,6 +91,7 @@ class Comparison:
     ) -> None:
         self.course, self.say = course, say
         self.watching, self.counting = watching, counting
+        self.grounds: dict[str, Ground] = {}
 
     def run(self) -> Path:
         """Train, measure and report; return the page. Raises DataError and ConfigError."""
@@ -191,7 +192,7 @@ class Comparison:
                 return done
         self.say(f"{_name(fold)}: evaluating {translator} with {embedder}")
         with self.counting("searches") as count:
-            evaluation = self._examiner(fold, embedder, systems).examine(count)
+            evaluation = self._examiner(fold, systems).examine(count)
         write_whole(path, evaluation.to_json())
         return evaluation
 
@@ -202,7 +203,7 @@ class Comparison:
         systems = self._systems(fold, translator, embedder)
         key = f"{_name(fold)} {systems.translator.sha256} {systems.embedder.sha256}"
         if key not in known:
-            known[key] = self._examiner(fold, embedder, systems).validate()
+            known[key] = self._examiner(fold, systems).validate()
             write_whole(path, json.dumps(known, indent=1) + "\n")
         return known[key]
 
@@ -243,10 +244,13 @@ class Comparison:
             self.course.device,
         )
 
-    def _examiner(self, fold: Fold, embedder: str, systems: Systems) -> Examiner:
-        config = load_preset(embedder.partition("-")[0], self.course.preset)
-        plan = self._plan(fold, embedder, config)
-        return Examiner(plan, systems, self.course.networks)
+    def _examiner(self, fold: Fold, systems: Systems) -> Examiner:
+        if fold.record not in self.grounds:
+            config = load_preset(self.course.embedders[0], self.course.preset)
+            recipe = systems.translator.checkpoint.config["soft_tissue"]
+            plan = self._plan(fold, self.course.embedders[0], config)
+            self.grounds[fold.record] = Ground(plan, recipe)
+        return Examiner(self.grounds[fold.record], systems, self.course.networks)
 
     def _plan(self, fold: Fold, model: str, config: AnyConfig) -> Plan[Any]:
         course = self.course
@@ -262,7 +266,7 @@ class Comparison:
             name: read_trained(self._train_translator(fold, name), load_generator)
             for name in self.course.translators
         }
-        examiner = self._examiner(fold, best.embedder, systems)
+        examiner = self._examiner(fold, systems)
         return illustrate(examiner, best.translator, others)
 
 

@@ -52,12 +52,14 @@ def write_people() -> Callable[[Path, int], Path]:
 
     def write(folder: Path, number: int) -> Path:
         # People so alike pass for copies, which are not sought among simulated people.
-        return write_dataset(folder, number, "fcr-simulate")
+        return write_dataset(folder, number, "skull", "fcr-simulate")
 
     return write
 
 
-def write_dataset(folder: Path, number: int = PEOPLE, generator: str = "drawn") -> Path:
+def write_dataset(
+    folder: Path, number: int = PEOPLE, film: str = "xray", generator: str = "drawn"
+) -> Path:
     """Write people whose skulls and faces are ellipses of one width each."""
     (folder / "images").mkdir()
     people, images = [], []
@@ -66,7 +68,7 @@ def write_dataset(folder: Path, number: int = PEOPLE, generator: str = "drawn") 
         people.append((person, "female" if index % 2 else "male", AGES[index // 2 % 4], 24))
         for view in ("frontal", "lateral"):
             rng = np.random.default_rng([index, view == "lateral"])
-            pictures = {"xray": _film(index * PEOPLE / number, rng)}
+            pictures = {film: _film(index * PEOPLE / number, rng)}
             pictures |= {f"face_{i}": _face(index * PEOPLE / number, view, rng) for i in (1, 2)}
             for name, picture in pictures.items():
                 file = f"images/{person}_{view}_{name}.png"

@@ -18,7 +18,7 @@ from fcr_train.config import EmbedderConfig, load_preset, to_table
 from fcr_train.dataset import read_dataset
 from fcr_train.embedders import unit
 from fcr_train.evaluate.benches import Systems, Trained
-from fcr_train.evaluate.examine import Examiner
+from fcr_train.evaluate.examine import Examiner, Ground
 from fcr_train.evaluate.record import Evaluation, Retrieval
 from fcr_train.splits import split_by_pair, split_by_person
 from fcr_train.tasks import Plan
@@ -106,7 +106,8 @@ def make_examiner(
     assert isinstance(config, EmbedderConfig)
     plan = Plan("resnet18", "tiny", replace(config, size=SIDE), dataset, 1, CPU, split.fold(0))
     held_out = [name for name in dataset.names if name not in seen]
-    return Examiner(plan, make_systems(dataset.sha256, held_out, embedder))
+    systems = make_systems(dataset.sha256, held_out, embedder)
+    return Examiner(Ground(plan, "none"), systems)
 
 
 @pytest.fixture(scope="module")
@@ -145,23 +146,31 @@ def test_baselines_that_know_nothing_of_the_person_stay_at_their_level(
     assert filtered.cmc["1"].value < 1
 
 
-def test_a_collapsed_embedder_ends_with_a_sentence(folder: Path) -> None:
-    with pytest.raises(DataError, match="collapsed"):
-        make_examiner(folder, Constant()).examine()
+def test_a_collapsed_embedder_stands_at_chance(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    collapsed = make_examiner(folder, Constant()).examine()
+
+    chance = find(collapsed, "chance", "both").cmc["10"]
+    assert chance.low is not None
+    assert chance.high is not None
+    assert chance.low <= find(collapsed, "generated", "both").cmc["10"].value <= chance.high
+    assert collapsed.calibration == ()
+    assert "everybody looks alike" in caplog.text
 
 
 def test_test_people_are_neither_trained_on_nor_fitted_on(folder: Path) -> None:
-    examiner = make_examiner(folder, Pixels())
+    ground = make_examiner(folder, Pixels()).ground
 
-    tested = {*examiner.test.names}
-    assert not tested & {*examiner.training.names}
-    assert not tested & {*examiner.fitting.names}
-    assert not {*examiner.training.names} & {*examiner.fitting.names}
-    assert len(tested) + len(examiner.training.names) + len(examiner.fitting.names) == PEOPLE
+    tested = {*ground.test.names}
+    assert not tested & {*ground.training.names}
+    assert not tested & {*ground.fitting.names}
+    assert not {*ground.training.names} & {*ground.fitting.names}
+    assert len(tested) + len(ground.training.names) + len(ground.fitting.names) == PEOPLE
 
 
 def test_a_network_that_has_seen_a_test_person_is_refused(folder: Path) -> None:
-    person = make_examiner(folder, Pixels()).test.names[0]
+    person = make_examiner(folder, Pixels()).ground.test.names[0]
 
     with pytest.raises(DataError, match=f"trained on 1 people who are held out here, {person}"):
         make_examiner(folder, Pixels(), seen=(person,))
@@ -202,7 +211,7 @@ def test_a_split_by_pair_claims_nothing(folder: Path) -> None:
         trained.checkpoint.data["split"] = record
         trained.checkpoint.data["held_out"] = list_unseen(plan.divide())
 
-    evaluation = Examiner(plan, systems).examine()
+    evaluation = Examiner(Ground(plan, "none"), systems).examine()
 
     assert evaluation.split.by == "pair"
     assert evaluation.claims.failed is not None
