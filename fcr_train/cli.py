@@ -82,6 +82,10 @@ class Splits(str, Enum):
     both = "both"
 
 
+Distractors = Annotated[
+    Path | None,
+    typer.Option(help="Dataset of other people, whose photographs are enrolled as well."),
+]
 Inception = Annotated[
     str | None,
     typer.Option(help="File of Inception-v3's FID weights for FID, KID and IS, or: download."),
@@ -384,6 +388,7 @@ def evaluate(
     ] = None,
     split: SplitFile = None,
     fold: FoldNumber = None,
+    distractors: Distractors = None,
     inception: Inception = None,
     lpips: Lpips = None,
     device: Device = "auto",
@@ -420,7 +425,8 @@ def evaluate(
     )
     networks = _read_networks(inception, lpips)
     with _counter("searches") as count:
-        ground = Ground(plan, str(systems.translator.checkpoint.config["soft_tissue"]))
+        others = _read_distractors(distractors, dataset)
+        ground = Ground(plan, str(systems.translator.checkpoint.config["soft_tissue"]), others)
         evaluation = Examiner(ground, systems, networks).examine(count)
     write_whole(out, evaluation.to_json())
     if as_json:
@@ -453,6 +459,7 @@ def compare(
         list[Path] | None,
         typer.Option(help="torchvision's ImageNet weights, to measure them untrained as well."),
     ] = None,
+    distractors: Distractors = None,
     inception: Inception = None,
     lpips: Lpips = None,
     device: Device = "auto",
@@ -478,6 +485,7 @@ def compare(
         _split(translators),
         _split(embedders),
         _read_networks(inception, lpips),
+        _read_distractors(distractors, dataset),
         find_backbones(weights or []),
     )
     console = _console()
@@ -548,6 +556,12 @@ def _make_folds(dataset: Dataset, by: Splits, folds: int, seed: int) -> list[Fol
         with _counter("checking") as count:
             check_leaks(dataset, made, count)
     return [made.fold(0) for made in splits]
+
+
+def _read_distractors(folder: Path | None, dataset: Dataset) -> Dataset | None:
+    from fcr_train.dataset import read_dataset, take_distractors
+
+    return None if folder is None else take_distractors(dataset, read_dataset(folder))
 
 
 def _read_networks(inception: str | None, lpips: Path | None) -> Networks:

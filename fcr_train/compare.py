@@ -66,6 +66,8 @@ class Course:
     embedders: Sequence[str] = tuple(BACKBONES)
     networks: Networks | None = None
     """What measures pictures by weights that the user gave."""
+    distractors: Dataset | None = None
+    """People to enrol beside those tested; see `take_distractors`."""
     backbone_weights: Mapping[str, Path] = field(default_factory=dict)
     """ImageNet weights by backbone, for the embedders as the seed paper uses them."""
 
@@ -249,7 +251,7 @@ class Comparison:
             config = load_preset(self.course.embedders[0], self.course.preset)
             recipe = systems.translator.checkpoint.config["soft_tissue"]
             plan = self._plan(fold, self.course.embedders[0], config)
-            self.grounds[fold.record] = Ground(plan, recipe)
+            self.grounds[fold.record] = Ground(plan, recipe, self.course.distractors)
         return Examiner(self.grounds[fold.record], systems, self.course.networks)
 
     def _plan(self, fold: Fold, model: str, config: AnyConfig) -> Plan[Any]:

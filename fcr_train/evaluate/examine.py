@@ -45,6 +45,7 @@ from fcr_train.tasks.plan import list_unseen, refuse_leak
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from fcr_train.dataset import Dataset
     from fcr_train.evaluate.benches import Searches
     from fcr_train.evaluate.record import (
         Calibration,
@@ -79,8 +80,9 @@ _SETTINGS = (False, True)
 class Ground:
     """The people on whom networks are measured: read once, however many networks are."""
 
-    def __init__(self, plan: Plan[Any], recipe: str) -> None:
+    def __init__(self, plan: Plan[Any], recipe: str, distractors: Dataset | None = None) -> None:
         self.plan = plan
+        self.distractors = distractors
         divided = plan.divide()
         self.unseen = list_unseen(divided)
         apart = divided.test is not None and divided.test is not divided.validation
@@ -91,7 +93,7 @@ class Ground:
             "fitting": divided.validation if apart else divided.training,
         }
         self.parts = {
-            (name, jitter): Part(part, recipe, jitter)
+            (name, jitter): Part(part, recipe, jitter, distractors if name == "test" else None)
             for name, part in whom.items()
             for jitter in _SETTINGS
         }
@@ -153,6 +155,12 @@ class Examiner:
         return float(measure(search).reciprocal_rank.mean())
 
     @property
+    def origin(self) -> str:
+        """Say who is enrolled."""
+        others = self.ground.distractors
+        return "all test people" + (f" and {len(others.people):,} distractors" if others else "")
+
+    @property
     def level(self) -> Level:
         """How strong evidence from these people is."""
         return "S" if self.ground.plan.dataset.is_simulated else "P"
@@ -176,7 +184,7 @@ class _Setting:
     """Everything searched under one setting of the jitter."""
 
     def __init__(self, examiner: Examiner, jitter: bool) -> None:
-        self.jitter, systems = jitter, examiner.systems
+        self.jitter, self.origin, systems = jitter, examiner.origin, examiner.systems
         training, test, fitting = (
             examiner.ground.parts[name, jitter] for name in ("training", "test", "fitting")
         )
@@ -219,7 +227,7 @@ class _Setting:
         """Yield the rows of every kind of probe, in whole and in smaller galleries."""
         for views, found in self.searches["generated"].items():
             counts = count_pictures(found)
-            chance = Label("chance", views, self.jitter)
+            chance = self._label("chance", views)
             yield state_chance(self.outcomes["generated"][views], counts, chance)
             for probe in self.searches:
                 yield from self._rows(probe, views)
@@ -230,7 +238,7 @@ class _Setting:
                     yield state_chance(drawn, counts, label)
 
     def _rows(self, probe: Probe, views: Views) -> Iterator[Retrieval]:
-        found, label = self.searches[probe][views], Label(probe, views, self.jitter)
+        found, label = self.searches[probe][views], self._label(probe, views)
         if probe == "sex and age":
             yield baselines.state_filter(found, label)
         else:
@@ -240,12 +248,15 @@ class _Setting:
                 drawn = measure_drawn(found, size)
                 yield summarise(drawn, replace(label, origin=_tell_drawn(size)))
 
+    def _label(self, probe: Probe, views: Views) -> Label:
+        return Label(probe, views, self.jitter, self.origin)
+
     def comparisons(self) -> Iterator[Comparison]:
         """Yield the paired differences between the generated face and what it has to beat."""
         for rival in RIVALS:
             for views, theirs in self.outcomes.get(rival, {}).items():
                 ours = self.outcomes["generated"][views]
-                ends = (Label("generated", views, self.jitter), Label(rival, views, self.jitter))
+                ends = (self._label("generated", views), self._label(rival, views))
                 for rank in COMPARED_AT:
                     yield compare(ours, theirs, ends, rank)
 
@@ -265,7 +276,7 @@ class _Setting:
         outcomes = self.outcomes["generated"]
         views = "both" if "both" in outcomes else next(iter(outcomes))
         attempts = attempt(self.searches["generated"][views])
-        return measure_groups(outcomes[views], attempts, self.bench.part.dataset.told)
+        return measure_groups(outcomes[views], attempts, self.bench.part.told)
 
     def images(self, networks: Networks) -> Iterator[Images]:
         """Yield how the generated faces look beside the true ones, view by view."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +16,7 @@ from fcr_edge import imaging
 from fcr_edge.errors import DataError
 from fcr_train.checkpoint import Checkpoint
 from fcr_train.config import EmbedderConfig, load_preset, to_table
-from fcr_train.dataset import read_dataset
+from fcr_train.dataset import Dataset, read_dataset, take_distractors
 from fcr_train.embedders import unit
 from fcr_train.evaluate.benches import Systems, Trained
 from fcr_train.evaluate.examine import Examiner, Ground
@@ -55,9 +56,14 @@ class Constant(nn.Module):
 def folder(tmp_path_factory: pytest.TempPathFactory, draw: Callable[..., np.ndarray]) -> Path:
     """Write people whose films are their faces in grey, with two more photographs a view."""
     folder = tmp_path_factory.mktemp("examined")
+    write_people(folder, draw, range(PEOPLE))
+    return folder
+
+
+def write_people(folder: Path, draw: Callable[..., np.ndarray], numbers: range) -> Dataset:
     (folder / "images").mkdir()
     people, images = [], []
-    for number in range(PEOPLE):
+    for number in numbers:
         person = f"p{number:03d}"
         people.append((person, "female" if number % 2 else "male", 20 + number, 18 + number / 3))
         for view in ("frontal", "lateral"):
@@ -69,12 +75,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory, draw: Callable[..., np.ndar
                 file = f"images/{person}_{view}_{kind}{portrait}.png"
                 pixels = noisy if kind == "skull" else noisy[..., None].repeat(3, 2)
                 imaging.write_png(folder / file, pixels)
-                images.append((person, view, kind, portrait, file))
+                sha256 = hashlib.sha256((folder / file).read_bytes()).hexdigest()
+                images.append((person, view, kind, portrait, file, sha256))
     _write(folder / "people.csv", ("person", "sex", "age", "bmi"), people)
-    _write(folder / "images.csv", ("person", "view", "kind", "portrait", "file"), images)
+    _write(folder / "images.csv", ("person", "view", "kind", "portrait", "file", "sha256"), images)
     description = {"schema": "fcr-dataset/1", "generator": "fcr-simulate"}
     (folder / "dataset.json").write_text(json.dumps(description))
-    return folder
+    return read_dataset(folder)
 
 
 def _write(path: Path, columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> None:
@@ -134,6 +141,28 @@ def test_a_face_that_is_the_persons_own_finds_everybody(perfect: Evaluation, vie
     assert find(perfect, "photograph", views).cmc["1"].value == 1
     assert find(perfect, "film (linear)", views).cmc["10"].value > 0.5
     assert find(perfect, "fusion", views).cmc["1"].value == 1
+
+
+def test_distractors_are_enrolled_and_not_searched_for(
+    folder: Path, tmp_path: Path, draw: Callable[..., np.ndarray]
+) -> None:
+    others = write_people(tmp_path, draw, range(PEOPLE, PEOPLE + 15))
+    dataset = read_dataset(folder)
+    ground = make_examiner(folder, Pixels()).ground
+    distractors = take_distractors(dataset, others)
+    systems = make_systems(dataset.sha256, dataset.names, Pixels())
+
+    larger = Examiner(Ground(ground.plan, "none", distractors), systems).examine()
+
+    row = find(larger, "generated", "both")
+    assert (row.gallery, row.probes) == (35, 20)
+    assert row.cmc["1"].value == 1
+    assert row.origin == "all test people and 15 distractors"
+    assert find(larger, "sex and age", "both").gallery == 35
+    assert find(larger, "photograph", "both").probes == 20
+    assert {each.people for each in larger.calibration} == {20}
+    with pytest.raises(DataError, match="are in the dataset, too"):
+        take_distractors(dataset, dataset)
 
 
 def test_baselines_that_know_nothing_of_the_person_stay_at_their_level(
