@@ -262,9 +262,19 @@ def gallery_sheet(
 @app.command()
 def translator(
     data: Data,
-    model: Annotated[str, typer.Option(help="cut or fastcut.")] = "fastcut",
+    model: Annotated[
+        str, typer.Option(help="pix2pix, which learns from pairs; cyclegan, cut or fastcut.")
+    ] = "pix2pix",
     preset: Preset = "small",
     config: ConfigFile = None,
+    identity: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint of an embedder, for a lambda_embedding above 0."),
+    ] = None,
+    encoder: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint of a translator whose encoder to start from."),
+    ] = None,
     epochs: Epochs = None,
     seed: Seed = 1,
     device: Device = "auto",
@@ -273,18 +283,21 @@ def translator(
     out: Out = None,
     resume: Resume = False,
 ) -> None:
-    """Train a network that translates a skull into a face, without pairs."""
+    """Train a network that translates a skull into a face."""
     from fcr_train.config import TranslatorConfig
     from fcr_train.dataset import read_dataset
+    from fcr_train.embedders import load_embedder
     from fcr_train.tasks import Plan, TranslatorTask
     from fcr_train.trainer import pick_device
 
     settings, preset = _read_settings(TranslatorConfig, model, preset, config, epochs)
     dataset = read_dataset(data)
     held_out = _read_fold(split, fold, dataset)
-    plan = Plan(model, preset, settings, dataset, seed, pick_device(device), held_out)
+    sources = _hash_sources(identity=identity, encoder=encoder)
+    plan = Plan(model, preset, settings, dataset, seed, pick_device(device), held_out, sources)
+    judge = load_embedder(identity) if identity is not None else None
     with _counter("pictures") as count:
-        task = TranslatorTask(plan, count)
+        task = TranslatorTask(plan, count, judge, encoder)
     _train(task, out, resume)
 
 
@@ -342,7 +355,8 @@ def embedder(
         return
     dataset = read_dataset(data)
     held_out = _read_fold(split, fold, dataset)
-    plan = Plan(backbone, preset, settings, dataset, seed, pick_device(device), held_out)
+    sources = _hash_sources(translator=translator, weights=weights)
+    plan = Plan(backbone, preset, settings, dataset, seed, pick_device(device), held_out, sources)
     trained = load_generator(translator) if translator is not None else None
     with _counter("pictures") as count:
         task = EmbedderTask(plan, trained, count, initial)
@@ -630,6 +644,13 @@ def _read_fold(path: Path | None, number: int | None, dataset: Dataset) -> Fold 
     with _counter("checking") as count:
         check_leaks(dataset, split, count)
     return fold
+
+
+def _hash_sources(**files: Path | None) -> dict[str, str]:
+    """Hash the networks that take part in a training, by their part."""
+    from fcr_train.checkpoint import digest
+
+    return {part: digest(path) for part, path in files.items() if path is not None}
 
 
 def _print_survey(surveyed: Survey) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from fcr_edge.errors import ConfigError
-from fcr_train.checkpoint import load_checkpoint, save_checkpoint
+from fcr_train.checkpoint import digest, load_checkpoint, save_checkpoint
 from fcr_train.config import EmbedderConfig, MatcherConfig, TranslatorConfig, load_preset
 from fcr_train.embedders import BACKBONES, describe_untrained, load_embedder
 from fcr_train.evaluate.benches import Systems, read_trained
@@ -151,8 +151,9 @@ class Comparison:
             if not path.exists():
                 save_checkpoint(path, made)
             return path
-        plan = self._plan(fold, backbone, config)
-        drawn = load_generator(self._train_translator(fold, translator))
+        source = self._train_translator(fold, translator)
+        plan = replace(self._plan(fold, backbone, config), sources={"translator": digest(source)})
+        drawn = load_generator(source)
         name = f"{backbone}-{translator}"
         return self._train(
             fold, name, plan, lambda count: EmbedderTask(plan, drawn, progress=count)
@@ -176,7 +177,12 @@ class Comparison:
     def _refuse_other(self, path: Path, plan: Plan[Any]) -> None:
         """Raise ConfigError if what lies there was trained on or as something else."""
         made = load_checkpoint(path)
-        theirs = {"config": made.config, "dataset": made.data["sha256"], "seed": made.data["seed"]}
+        theirs = {
+            "config": made.config,
+            "dataset": made.data["sha256"],
+            "seed": made.data["seed"],
+            "sources": made.data.get("sources", {}),
+        }
         for key, value in theirs.items():
             if plan.identity[key] != value:
                 raise ConfigError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import numpy as np
 from fcr_edge import imaging
 from fcr_edge.errors import DataError
 from fcr_train.batches import Album, load_faces, load_skulls
+from fcr_train.checkpoint import digest
 from fcr_train.config import MatcherConfig, parse
 from fcr_train.evaluate import baselines
 from fcr_train.evaluate.baselines import SIDE, LinearMatcher
@@ -59,7 +59,7 @@ class Trained:
 def read_trained(path: Path, load: Callable[[Path], tuple[nn.Module, Checkpoint]]) -> Trained:
     """Load a network by its loader, and hash its file. Raises DataError."""
     network, checkpoint = load(path)
-    return Trained(network, checkpoint, hashlib.sha256(path.read_bytes()).hexdigest())
+    return Trained(network, checkpoint, digest(path))
 
 
 @dataclass(frozen=True)
