@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -68,6 +69,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if checkpoint.kind not in get_args(Kind):
         raise DataError(f"{path} is a checkpoint of unknown kind {checkpoint.kind!r}")
     return checkpoint
+
+
+def digest(path: Path) -> str:
+    """Hash a checkpoint file, which names it. Raises DataError if it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as err:
+        raise DataError(f"cannot read {path} ({err.strerror}): check the path") from err
 
 
 def save_state(path: Path, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:

@@ -82,6 +82,10 @@ class Splits(str, Enum):
     both = "both"
 
 
+Distractors = Annotated[
+    Path | None,
+    typer.Option(help="Dataset of other people, whose photographs are enrolled as well."),
+]
 Inception = Annotated[
     str | None,
     typer.Option(help="File of Inception-v3's FID weights for FID, KID and IS, or: download."),
@@ -258,9 +262,19 @@ def gallery_sheet(
 @app.command()
 def translator(
     data: Data,
-    model: Annotated[str, typer.Option(help="cut or fastcut.")] = "fastcut",
+    model: Annotated[
+        str, typer.Option(help="pix2pix, which learns from pairs; cyclegan, cut or fastcut.")
+    ] = "pix2pix",
     preset: Preset = "small",
     config: ConfigFile = None,
+    identity: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint of an embedder, for a lambda_embedding above 0."),
+    ] = None,
+    encoder: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint of a translator whose encoder to start from."),
+    ] = None,
     epochs: Epochs = None,
     seed: Seed = 1,
     device: Device = "auto",
@@ -269,18 +283,21 @@ def translator(
     out: Out = None,
     resume: Resume = False,
 ) -> None:
-    """Train a network that translates a skull into a face, without pairs."""
+    """Train a network that translates a skull into a face."""
     from fcr_train.config import TranslatorConfig
     from fcr_train.dataset import read_dataset
+    from fcr_train.embedders import load_embedder
     from fcr_train.tasks import Plan, TranslatorTask
     from fcr_train.trainer import pick_device
 
     settings, preset = _read_settings(TranslatorConfig, model, preset, config, epochs)
     dataset = read_dataset(data)
     held_out = _read_fold(split, fold, dataset)
-    plan = Plan(model, preset, settings, dataset, seed, pick_device(device), held_out)
+    sources = _hash_sources(identity=identity, encoder=encoder)
+    plan = Plan(model, preset, settings, dataset, seed, pick_device(device), held_out, sources)
+    judge = load_embedder(identity) if identity is not None else None
     with _counter("pictures") as count:
-        task = TranslatorTask(plan, count)
+        task = TranslatorTask(plan, count, judge, encoder)
     _train(task, out, resume)
 
 
@@ -338,10 +355,11 @@ def embedder(
         return
     dataset = read_dataset(data)
     held_out = _read_fold(split, fold, dataset)
-    plan = Plan(backbone, preset, settings, dataset, seed, pick_device(device), held_out)
+    sources = _hash_sources(translator=translator, weights=weights)
+    plan = Plan(backbone, preset, settings, dataset, seed, pick_device(device), held_out, sources)
     trained = load_generator(translator) if translator is not None else None
     with _counter("pictures") as count:
-        task = EmbedderTask(plan, trained, initial, count)
+        task = EmbedderTask(plan, trained, count, initial)
     _train(task, out, resume)
 
 
@@ -384,6 +402,7 @@ def evaluate(
     ] = None,
     split: SplitFile = None,
     fold: FoldNumber = None,
+    distractors: Distractors = None,
     inception: Inception = None,
     lpips: Lpips = None,
     device: Device = "auto",
@@ -394,7 +413,7 @@ def evaluate(
     from fcr_train.dataset import read_dataset
     from fcr_train.embedders import load_embedder
     from fcr_train.evaluate.benches import Systems, read_trained
-    from fcr_train.evaluate.examine import Examiner
+    from fcr_train.evaluate.examine import Examiner, Ground
     from fcr_train.files import write_whole
     from fcr_train.matcher import load_matcher
     from fcr_train.tasks import Plan
@@ -420,7 +439,9 @@ def evaluate(
     )
     networks = _read_networks(inception, lpips)
     with _counter("searches") as count:
-        evaluation = Examiner(plan, systems, networks).examine(count)
+        others = _read_distractors(distractors, dataset)
+        ground = Ground(plan, str(systems.translator.checkpoint.config["soft_tissue"]), others)
+        evaluation = Examiner(ground, systems, networks).examine(count)
     write_whole(out, evaluation.to_json())
     if as_json:
         typer.echo(evaluation.to_json())
@@ -452,6 +473,7 @@ def compare(
         list[Path] | None,
         typer.Option(help="torchvision's ImageNet weights, to measure them untrained as well."),
     ] = None,
+    distractors: Distractors = None,
     inception: Inception = None,
     lpips: Lpips = None,
     device: Device = "auto",
@@ -477,6 +499,7 @@ def compare(
         _split(translators),
         _split(embedders),
         _read_networks(inception, lpips),
+        _read_distractors(distractors, dataset),
         find_backbones(weights or []),
     )
     console = _console()
@@ -575,6 +598,12 @@ def _make_folds(dataset: Dataset, by: Splits, folds: int, seed: int) -> list[Fol
     return [made.fold(0) for made in splits]
 
 
+def _read_distractors(folder: Path | None, dataset: Dataset) -> Dataset | None:
+    from fcr_train.dataset import read_dataset, take_distractors
+
+    return None if folder is None else take_distractors(dataset, read_dataset(folder))
+
+
 def _read_networks(inception: str | None, lpips: Path | None) -> Networks:
     """Load what measures pictures; only the word `download` reaches for the network."""
     from fcr_train.evaluate.images import Networks, load_inception, load_lpips
@@ -641,6 +670,13 @@ def _read_fold(path: Path | None, number: int | None, dataset: Dataset) -> Fold 
     with _counter("checking") as count:
         check_leaks(dataset, split, count)
     return fold
+
+
+def _hash_sources(**files: Path | None) -> dict[str, str]:
+    """Hash the networks that take part in a training, by their part."""
+    from fcr_train.checkpoint import digest
+
+    return {part: digest(path) for part, path in files.items() if path is not None}
 
 
 def _print_survey(surveyed: Survey) -> None:

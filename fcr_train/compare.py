@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from fcr_edge.errors import ConfigError
-from fcr_train.checkpoint import load_checkpoint, save_checkpoint
+from fcr_train.checkpoint import digest, load_checkpoint, save_checkpoint
 from fcr_train.config import EmbedderConfig, MatcherConfig, TranslatorConfig, load_preset
 from fcr_train.embedders import BACKBONES, describe_untrained, load_embedder
 from fcr_train.evaluate.benches import Systems, read_trained
-from fcr_train.evaluate.examine import Examiner
+from fcr_train.evaluate.examine import Examiner, Ground
 from fcr_train.evaluate.illustrate import illustrate
 from fcr_train.evaluate.page import write_report
 from fcr_train.evaluate.record import Evaluation
@@ -64,6 +64,8 @@ class Course:
     embedders: Sequence[str] = tuple(BACKBONES)
     networks: Networks | None = None
     """What measures pictures by weights that the user gave."""
+    distractors: Dataset | None = None
+    """People to enrol beside those tested; see `take_distractors`."""
     backbone_weights: Mapping[str, Path] = field(default_factory=dict)
     """ImageNet weights by backbone, for the embedders as the seed paper uses them."""
 
@@ -89,6 +91,7 @@ class Comparison:
     ) -> None:
         self.course, self.say = course, say
         self.watching, self.counting = watching, counting
+        self.grounds: dict[str, Ground] = {}
 
     def run(self) -> Path:
         """Train, measure and report; return the page. Raises DataError and ConfigError."""
@@ -146,8 +149,9 @@ class Comparison:
             if not path.exists():
                 save_checkpoint(path, made)
             return path
-        plan = self._plan(fold, backbone, config)
-        drawn = load_generator(self._train_translator(fold, translator))
+        source = self._train_translator(fold, translator)
+        plan = replace(self._plan(fold, backbone, config), sources={"translator": digest(source)})
+        drawn = load_generator(source)
         name = f"{backbone}-{translator}"
         return self._train(
             fold, name, plan, lambda count: EmbedderTask(plan, drawn, progress=count)
@@ -171,7 +175,12 @@ class Comparison:
     def _refuse_other(self, path: Path, plan: Plan[Any]) -> None:
         """Raise ConfigError if what lies there was trained on or as something else."""
         made = load_checkpoint(path)
-        theirs = {"config": made.config, "dataset": made.data["sha256"], "seed": made.data["seed"]}
+        theirs = {
+            "config": made.config,
+            "dataset": made.data["sha256"],
+            "seed": made.data["seed"],
+            "sources": made.data.get("sources", {}),
+        }
         for key, value in theirs.items():
             if plan.identity[key] != value:
                 raise ConfigError(
@@ -189,7 +198,7 @@ class Comparison:
                 return done
         self.say(f"{_name(fold)}: evaluating {translator} with {embedder}")
         with self.counting("searches") as count:
-            evaluation = self._examiner(fold, embedder, systems).examine(count)
+            evaluation = self._examiner(fold, systems).examine(count)
         write_whole(path, evaluation.to_json())
         return evaluation
 
@@ -200,7 +209,7 @@ class Comparison:
         systems = self._systems(fold, translator, embedder)
         key = f"{_name(fold)} {systems.translator.sha256} {systems.embedder.sha256}"
         if key not in known:
-            known[key] = self._examiner(fold, embedder, systems).validate()
+            known[key] = self._examiner(fold, systems).validate()
             write_whole(path, json.dumps(known, indent=1) + "\n")
         return known[key]
 
@@ -241,10 +250,13 @@ class Comparison:
             self.course.device,
         )
 
-    def _examiner(self, fold: Fold, embedder: str, systems: Systems) -> Examiner:
-        config = load_preset(embedder.partition("-")[0], self.course.preset)
-        plan = self._plan(fold, embedder, config)
-        return Examiner(plan, systems, self.course.networks)
+    def _examiner(self, fold: Fold, systems: Systems) -> Examiner:
+        if fold.record not in self.grounds:
+            config = load_preset(self.course.embedders[0], self.course.preset)
+            recipe = systems.translator.checkpoint.config["soft_tissue"]
+            plan = self._plan(fold, self.course.embedders[0], config)
+            self.grounds[fold.record] = Ground(plan, recipe, self.course.distractors)
+        return Examiner(self.grounds[fold.record], systems, self.course.networks)
 
     def _plan(self, fold: Fold, model: str, config: AnyConfig) -> Plan[Any]:
         course = self.course
@@ -260,7 +272,7 @@ class Comparison:
             name: read_trained(self._train_translator(fold, name), load_generator)
             for name in self.course.translators
         }
-        examiner = self._examiner(fold, best.embedder, systems)
+        examiner = self._examiner(fold, systems)
         return illustrate(examiner, best.translator, others)
 
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -60,6 +60,8 @@ class Picture:
     """How it was made from another picture of the same person and view; empty for an original."""
     portrait: int = 1
     """Number of a face within its view: 1 is the one that belongs to the film."""
+    sha256: str = ""
+    """Of the file, as the table states it; empty where it does not."""
 
     @property
     def pair(self) -> Pair:
@@ -140,6 +142,23 @@ class Dataset:
         return [row for row in faces if row.portrait > 1 or row.pair not in later]
 
 
+def take_distractors(dataset: Dataset, others: Dataset) -> Dataset:
+    """Return people to enrol beside a dataset's, renamed so that nobody has the name of another.
+
+    Raises DataError if a photograph of theirs is also in the dataset.
+    """
+    known = {row.sha256 for row in (*dataset.pictures, *dataset.augmented)} - {""}
+    shared = [row for row in others.pictures if row.sha256 in known]
+    if shared:
+        raise DataError(
+            f"{len(shared)} pictures of the distractors are in the dataset, too, {shared[0].path}"
+            " the first: take people who are in no part of it (for simulated ones, another seed)"
+        )
+    people = tuple(replace(person, name=f"distractor {person.name}") for person in others.people)
+    pictures = tuple(replace(row, person=f"distractor {row.person}") for row in others.pictures)
+    return replace(others, people=people, pictures=pictures, augmented=())
+
+
 def divide(dataset: Dataset, held_out: Collection[Pair]) -> tuple[Dataset, Dataset]:
     """Divide a dataset into the part that trains and the part held out.
 
@@ -194,7 +213,8 @@ def _read_pictures(folder: Path, table: Path) -> tuple[Picture, ...]:
         number = row.get("portrait") or str(counts[person, view, kind, augmentation])
         portrait = _read_portrait(number, table)
         path = folder / row["file"]
-        pictures.append(Picture(person, view, kind, path, augmentation, portrait))
+        sha256 = row.get("sha256") or ""
+        pictures.append(Picture(person, view, kind, path, augmentation, portrait, sha256))
     return tuple(pictures)
 
 

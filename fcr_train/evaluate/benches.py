@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import numpy as np
 from fcr_edge import imaging
 from fcr_edge.errors import DataError
 from fcr_train.batches import Album, load_faces, load_skulls
+from fcr_train.checkpoint import digest
 from fcr_train.config import MatcherConfig, parse
 from fcr_train.evaluate import baselines
 from fcr_train.evaluate.baselines import SIDE, LinearMatcher
@@ -59,7 +59,7 @@ class Trained:
 def read_trained(path: Path, load: Callable[[Path], tuple[nn.Module, Checkpoint]]) -> Trained:
     """Load a network by its loader, and hash its file. Raises DataError."""
     network, checkpoint = load(path)
-    return Trained(network, checkpoint, hashlib.sha256(path.read_bytes()).hexdigest())
+    return Trained(network, checkpoint, digest(path))
 
 
 @dataclass(frozen=True)
@@ -73,15 +73,21 @@ class Systems:
 
 
 class Part:
-    """People of a dataset with their films and photographs, at the sizes asked for."""
+    """People of a dataset with their films and photographs, at the sizes asked for.
 
-    def __init__(self, part: Dataset, recipe: str, jitter: bool) -> None:
+    Distractors are enrolled beside them, and never searched for.
+    """
+
+    def __init__(
+        self, part: Dataset, recipe: str, jitter: bool, distractors: Dataset | None = None
+    ) -> None:
         self.dataset, self.recipe, self.jitter = part, recipe, jitter
+        self.told = {**(distractors.told if distractors else {}), **part.told}
         films = [row for row in part.pictures if row.kind == part.film_kind]
         mates = part.mates()
         self.film_rows = [row for row in films if (row.pair, row.augmentation) in mates]
         self.mate_rows = [mates[row.pair, row.augmentation] for row in self.film_rows]
-        self.photograph_rows = part.gallery()
+        self.photograph_rows = [*part.gallery(), *(distractors.gallery() if distractors else [])]
         self._albums: dict[tuple[str, int], Album] = {}
         if not self.film_rows:
             raise DataError("nobody here has a film and a face of one view: add some")
@@ -228,9 +234,10 @@ def _by_nearest_face(bench: Bench) -> Searches:
 
 def _by_photograph(bench: Bench) -> Searches:
     """Search with another photograph of the person: the embedder's own ceiling."""
-    whole = bench.enrolled
+    whole, known = bench.enrolled, bench.part.dataset.told
     kept, taken = baselines.hold_out_photographs(whole.people, whole.views)
-    return bench.compare(_pick(whole, taken), _pick(whole, kept))
+    probes = [place for place in taken if whole.people[place] in known]
+    return bench.compare(_pick(whole, probes), _pick(whole, kept))
 
 
 def _by_filter(bench: Bench) -> Searches:
@@ -240,7 +247,7 @@ def _by_filter(bench: Bench) -> Searches:
             sorted({row.person for row in rows if row.view == view})
             for rows in (part.film_rows, part.photograph_rows)
         )
-        found[view] = baselines.filter_people(probes, stored, part.dataset.told)
+        found[view] = baselines.filter_people(probes, stored, part.told)
     return found
 
 
@@ -260,7 +267,7 @@ def list_probes(systems: Systems, part: Part) -> list[Probe]:
     probes = [*_SYSTEMS]
     if systems.matcher is None:
         probes.remove("film (two-tower)")
-    pairs = [row.pair for row in part.photograph_rows]
+    pairs = [row.pair for row in part.dataset.gallery()]
     if len(set(pairs)) == len(pairs):  # nobody has two photographs of a view
         probes.remove("photograph")
     return probes

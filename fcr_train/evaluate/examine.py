@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 import fcr_edge
 from fcr_edge.latency import describe_machine
@@ -42,6 +45,7 @@ from fcr_train.tasks.plan import list_unseen, refuse_leak
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from fcr_train.dataset import Dataset
     from fcr_train.evaluate.benches import Searches
     from fcr_train.evaluate.record import (
         Calibration,
@@ -58,6 +62,8 @@ if TYPE_CHECKING:
     from fcr_train.evaluate.retrieval import Outcome, Search
     from fcr_train.tasks.plan import Plan
 
+logger = logging.getLogger(__name__)
+
 SMALLER_GALLERIES = (51, 1000, 6159)
 """The seed paper's people, a round number, the FBI's gallery: drawn where more are enrolled."""
 RIVALS: tuple[Probe, ...] = ("mean face", "sex and age", "film (linear)", "film (two-tower)")
@@ -71,22 +77,37 @@ _SETTINGS = (False, True)
 """Without jitter and with it."""
 
 
+class Ground:
+    """The people on whom networks are measured: read once, however many networks are."""
+
+    def __init__(self, plan: Plan[Any], recipe: str, distractors: Dataset | None = None) -> None:
+        self.plan = plan
+        self.distractors = distractors
+        divided = plan.divide()
+        self.unseen = list_unseen(divided)
+        apart = divided.test is not None and divided.test is not divided.validation
+        whom = {
+            "training": divided.training,
+            "test": divided.test or divided.validation,
+            # Scales and weights of fusions are fitted on them: never on test people.
+            "fitting": divided.validation if apart else divided.training,
+        }
+        self.parts = {
+            (name, jitter): Part(part, recipe, jitter, distractors if name == "test" else None)
+            for name, part in whom.items()
+            for jitter in _SETTINGS
+        }
+        self.training, self.test, self.fitting = whom.values()
+
+
 class Examiner:
     """Measures networks on the people whom a plan holds out."""
 
-    def __init__(
-        self, plan: Plan[Any], systems: Systems, networks: Networks | None = None
-    ) -> None:
-        self.plan, self.systems, self.networks = plan, systems, networks or Networks()
-        parts = plan.divide()
-        self.unseen = list_unseen(parts)
+    def __init__(self, ground: Ground, systems: Systems, networks: Networks | None = None) -> None:
+        self.ground, self.systems, self.networks = ground, systems, networks or Networks()
         for trained in (systems.translator, systems.embedder, systems.matcher):
             if trained is not None:
-                refuse_leak(trained.checkpoint, plan, self.unseen)
-        self.training, self.test = parts.training, parts.test or parts.validation
-        apart = parts.test is not None and parts.test is not parts.validation
-        self.fitting = parts.validation if apart else parts.training
-        """Scales and weights of fusions are fitted on them: never on test people."""
+                refuse_leak(trained.checkpoint, ground.plan, ground.unseen)
 
     def examine(self, progress: Callable[[int, int], None] | None = None) -> Evaluation:
         """Search with everything, without jitter and with it, and measure."""
@@ -104,8 +125,8 @@ class Examiner:
             fcr_edge.__version__,
             self.level,
             self._split(),
-            People(len(self.training.people), len(self.test.people)),
-            self.plan.dataset.sha256,
+            People(len(self.ground.training.people), len(self.ground.test.people)),
+            self.ground.plan.dataset.sha256,
             self.systems.translator.record,
             self.systems.embedder.record,
             self.systems.matcher.record if self.systems.matcher else None,
@@ -134,22 +155,28 @@ class Examiner:
         return float(measure(search).reciprocal_rank.mean())
 
     @property
+    def origin(self) -> str:
+        """Say who is enrolled."""
+        others = self.ground.distractors
+        return "all test people" + (f" and {len(others.people):,} distractors" if others else "")
+
+    @property
     def level(self) -> Level:
         """How strong evidence from these people is."""
-        return "S" if self.plan.dataset.is_simulated else "P"
+        return "S" if self.ground.plan.dataset.is_simulated else "P"
 
     @property
     def population(self) -> str:
         """Say whom "different persons" stands for."""
-        ages = [person.age for person in self.test.people if person.age is not None]
+        ages = [person.age for person in self.ground.test.people if person.age is not None]
         spread = f", {min(ages):.0f} to {max(ages):.0f} years" if ages else ""
         kind = "simulated people" if self.level == "S" else "people of the dataset"
         return f"{kind}{spread}"
 
     def _split(self) -> SplitUsed:
-        fold = self.plan.fold
+        fold = self.ground.plan.fold
         if fold is None:
-            return SplitUsed("person", None, self.plan.config.split.seed)
+            return SplitUsed("person", None, self.ground.plan.config.split.seed)
         return SplitUsed(fold.split.by, fold.number, fold.split.seed)
 
 
@@ -157,11 +184,14 @@ class _Setting:
     """Everything searched under one setting of the jitter."""
 
     def __init__(self, examiner: Examiner, jitter: bool) -> None:
-        recipe = examiner.systems.translator.checkpoint.config["soft_tissue"]
-        self.jitter = jitter
-        training = Part(examiner.training, recipe, jitter)
-        self.bench = Bench(examiner.systems, Part(examiner.test, recipe, jitter), training)
-        self.fitting = Bench(examiner.systems, Part(examiner.fitting, recipe, jitter), training)
+        self.jitter, self.origin, systems = jitter, examiner.origin, examiner.systems
+        training, test, fitting = (
+            examiner.ground.parts[name, jitter] for name in ("training", "test", "fitting")
+        )
+        self.bench, self.fitting = (
+            Bench(systems, test, training),
+            Bench(systems, fitting, training),
+        )
         self.searches: dict[Probe, Searches] = {}
         self.outcomes: dict[Probe, dict[Views, Outcome]] = {}
 
@@ -174,6 +204,8 @@ class _Setting:
             known = probe == "sex and age"  # no similarity, so there is nothing to scale
             self.searches[probe] = join_views(found, None if known else fit)
             fitted[probe] = join_views(fit, None if known else fit)
+            if any(is_collapsed(one) for one in found.values()):
+                logger.warning("%s: everybody looks alike, so the order is random", probe)
             progress(done, len(probes))
         direct: Probe = "film (two-tower)" if "film (two-tower)" in probes else "film (linear)"
         self.searches["fusion"] = {
@@ -195,7 +227,7 @@ class _Setting:
         """Yield the rows of every kind of probe, in whole and in smaller galleries."""
         for views, found in self.searches["generated"].items():
             counts = count_pictures(found)
-            chance = Label("chance", views, self.jitter)
+            chance = self._label("chance", views)
             yield state_chance(self.outcomes["generated"][views], counts, chance)
             for probe in self.searches:
                 yield from self._rows(probe, views)
@@ -206,7 +238,7 @@ class _Setting:
                     yield state_chance(drawn, counts, label)
 
     def _rows(self, probe: Probe, views: Views) -> Iterator[Retrieval]:
-        found, label = self.searches[probe][views], Label(probe, views, self.jitter)
+        found, label = self.searches[probe][views], self._label(probe, views)
         if probe == "sex and age":
             yield baselines.state_filter(found, label)
         else:
@@ -216,12 +248,15 @@ class _Setting:
                 drawn = measure_drawn(found, size)
                 yield summarise(drawn, replace(label, origin=_tell_drawn(size)))
 
+    def _label(self, probe: Probe, views: Views) -> Label:
+        return Label(probe, views, self.jitter, self.origin)
+
     def comparisons(self) -> Iterator[Comparison]:
         """Yield the paired differences between the generated face and what it has to beat."""
         for rival in RIVALS:
             for views, theirs in self.outcomes.get(rival, {}).items():
                 ours = self.outcomes["generated"][views]
-                ends = (Label("generated", views, self.jitter), Label(rival, views, self.jitter))
+                ends = (self._label("generated", views), self._label(rival, views))
                 for rank in COMPARED_AT:
                     yield compare(ours, theirs, ends, rank)
 
@@ -233,7 +268,7 @@ class _Setting:
     def calibration(self, population: str) -> Iterator[Calibration]:
         """Yield likelihood ratios of the generated face, where there are people enough."""
         for views, found in self.searches["generated"].items():
-            if len(found.probes) >= FEWEST_CALIBRATED:
+            if len(found.probes) >= FEWEST_CALIBRATED and not is_collapsed(found):
                 yield measure_calibration(found, views, population)
 
     def groups(self) -> tuple[tuple[Group, ...], tuple[Gap, ...]]:
@@ -241,7 +276,7 @@ class _Setting:
         outcomes = self.outcomes["generated"]
         views = "both" if "both" in outcomes else next(iter(outcomes))
         attempts = attempt(self.searches["generated"][views])
-        return measure_groups(outcomes[views], attempts, self.bench.part.dataset.told)
+        return measure_groups(outcomes[views], attempts, self.bench.part.told)
 
     def images(self, networks: Networks) -> Iterator[Images]:
         """Yield how the generated faces look beside the true ones, view by view."""
@@ -288,8 +323,14 @@ def count_pictures(found: Search) -> dict[str, int]:
     return {name: owners.count(place) for place, name in enumerate(found.enrolled)}
 
 
+def is_collapsed(found: Search) -> bool:
+    """Tell whether everybody looks alike to a system, so that it knows nothing."""
+    return bool(np.ptp(found.people) == 0)
+
+
 def _scale(found: Search, fit: Search) -> Search:
-    return standardise(found, fit_scale(fit))
+    """Standardise; of a system that has collapsed nothing is left but random order."""
+    return found if is_collapsed(fit) else standardise(found, fit_scale(fit))
 
 
 def _tell_drawn(size: int) -> str:

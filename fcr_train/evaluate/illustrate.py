@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar
 import numpy as np
 
 from fcr_train.batches import Album
-from fcr_train.evaluate.benches import Bench, Part, of_view
+from fcr_train.evaluate.benches import Bench, of_view
 from fcr_train.evaluate.images import compute_ssim
 from fcr_train.evaluate.retrieval import SEED, rank_mates
 from fcr_train.evaluate.sheets import Candidate, Case, Search
@@ -46,8 +46,7 @@ def illustrate(examiner: Examiner, best: str, translators: Mapping[str, Trained]
 
     The people are drawn by seed; the worst cases are those of the best run, by rank and by SSIM.
     """
-    recipe = examiner.systems.translator.checkpoint.config["soft_tissue"]
-    test, training = (Part(part, recipe, False) for part in (examiner.test, examiner.training))
+    test, training = (examiner.ground.parts[name, False] for name in ("test", "training"))
     bench = Bench(examiner.systems, test, training)
     scenes = [_Scene(bench, view, best, translators) for view in test.views]
     drawn = [scene.draw() for scene in scenes]

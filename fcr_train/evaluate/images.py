@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import torch
+from skimage.metrics import structural_similarity
 from torch import nn
-from torchmetrics.functional.image import structural_similarity_index_measure
 from torchmetrics.functional.image.lpips import _NoTrainLpips
 from torchmetrics.image.fid import FrechetInceptionDistance, NoTrainInceptionV3
 from torchmetrics.image.inception import InceptionScore
@@ -32,9 +32,8 @@ if TYPE_CHECKING:
 SSIM_SETTINGS = (
     "RGB, range 0 to 1, 11 x 11 Gaussian of sigma 1.5, K .01 and .03, whole standard face"
 )
-"""Of Wang et al. 2004, the mean of the three channels."""
-_SSIM_EDGE = 5
-"""Pixels at each edge where the window would reach out: left out, as in the original."""
+"""Of Wang et al. 2004, the mean of the three channels, without the edge of 5 pixels where the
+window would reach out."""
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 """Of the published weights of the 2015 network that FID is defined on."""
 KID_SUBSETS = 100
@@ -170,22 +169,22 @@ def measure_images(
 ) -> Images:
     """Measure generated faces of one view; what lacks its network says so.
 
-    `progress` counts the pictures that have gone through Inception.
+    `progress` counts pictures: three times each face for SSIM, and both sets for Inception.
     """
+    number = len(faces.generated)
+    step = _count(progress, 3 * number + (0 if networks.inception is None else 2 * number))
     others = faces.photographs[_pick_others(faces.people)]
     means = np.broadcast_to(faces.mean_face, faces.photographs.shape)
 
     def compare(
         pictures: UInt8[np.ndarray, "n h w 3"], targets: UInt8[np.ndarray, "n h w 3"]
     ) -> Estimate:
-        return _average_by_person(compute_ssim(pictures, targets), faces.people, bootstrap)
+        return _average_by_person(compute_ssim(pictures, targets, step), faces.people, bootstrap)
 
-    fid, fid_floor, kid, inception_score = _measure_with_inception(
-        faces, networks.inception, progress
-    )
+    fid, fid_floor, kid, inception_score = _measure_with_inception(faces, networks.inception, step)
     return Images(
         views=views,
-        n=len(faces.generated),
+        n=number,
         ssim_settings=SSIM_SETTINGS,
         ssim=compare(faces.generated, faces.photographs),
         ssim_mean_face=compare(means, faces.photographs),
@@ -201,6 +200,19 @@ def measure_images(
             gamma=1.0,  # Of unit vectors: the kernel then is (cosine + 1)^3.
         ),
     )
+
+
+def _count(progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None]:
+    """Return a function that adds to the pictures done and tells how many of all they are."""
+    done = 0
+
+    def step(number: int) -> None:
+        nonlocal done
+        done += number
+        if progress is not None:
+            progress(done, total)
+
+    return step
 
 
 def _pick_others(people: Sequence[str], seed: int = SEED) -> Int64[np.ndarray, " n"]:
@@ -220,26 +232,26 @@ def _average_by_person(
 
 
 def compute_ssim(
-    pictures: UInt8[np.ndarray, "n h w 3"], targets: UInt8[np.ndarray, "n h w 3"]
+    pictures: UInt8[np.ndarray, "n h w 3"],
+    targets: UInt8[np.ndarray, "n h w 3"],
+    step: Callable[[int], None] = lambda number: None,
 ) -> Float64[np.ndarray, " n"]:
     """Compute the structural similarity of each picture to its target, as SSIM_SETTINGS say."""
     values = []
-    for start in range(0, len(pictures), _BATCH):
-        first, second = (
-            _to_tensor(part[start : start + _BATCH]).double() / 255 for part in (pictures, targets)
-        )
-        _, maps = structural_similarity_index_measure(
-            first,
-            second,
-            sigma=1.5,
-            kernel_size=2 * _SSIM_EDGE + 1,
-            reduction="none",
+    for picture, target in zip(pictures, targets, strict=True):
+        value = structural_similarity(
+            picture / 255,
+            target / 255,
             data_range=1.0,
-            return_full_image=True,
+            channel_axis=2,
+            gaussian_weights=True,
+            sigma=1.5,
+            # As the original: covariances over n, not n - 1.
+            use_sample_covariance=False,
         )
-        inner = maps[..., _SSIM_EDGE:-_SSIM_EDGE, _SSIM_EDGE:-_SSIM_EDGE]
-        values.append(inner.mean(dim=(1, 2, 3)).numpy())
-    return np.concatenate(values)
+        values.append(value)
+        step(1)
+    return np.array(values, np.float64)
 
 
 def _to_tensor(pixels: UInt8[np.ndarray, "n h w 3"]) -> Tensor:
@@ -247,14 +259,14 @@ def _to_tensor(pixels: UInt8[np.ndarray, "n h w 3"]) -> Tensor:
 
 
 def _measure_with_inception(
-    faces: Faces, inception: Inception | None, progress: Callable[[int, int], None] | None
+    faces: Faces, inception: Inception | None, step: Callable[[int], None]
 ) -> tuple[Measure, Measure, Measure, Measure]:
     """Return FID, its floor, KID and the Inception score."""
     if inception is None:
         return (_NO_INCEPTION,) * 4
     number = len(faces.generated)
     both = np.concatenate([faces.photographs, faces.generated])
-    features = extract_features(both, inception, progress)
+    features = extract_features(both, inception, step)
     real, fake = features[:number], features[number:]
     with torch.no_grad():
         weight = inception.fc.weight.detach().cpu().double().numpy()
@@ -269,7 +281,7 @@ def _measure_with_inception(
 def extract_features(
     pixels: UInt8[np.ndarray, "n h w 3"],
     inception: Inception,
-    progress: Callable[[int, int], None] | None = None,
+    step: Callable[[int], None] = lambda number: None,
 ) -> Float64[np.ndarray, "n d"]:
     """Run pictures through Inception in batches, on the device where it is."""
     device = inception.fc.weight.device
@@ -278,8 +290,7 @@ def extract_features(
         for start in range(0, len(pixels), _BATCH):
             batch = _to_tensor(pixels[start : start + _BATCH]).to(device)
             features.append(inception(batch).cpu().double().numpy())
-            if progress is not None:
-                progress(min(start + _BATCH, len(pixels)), len(pixels))
+            step(len(batch))
     return np.concatenate(features)
 
 

@@ -55,8 +55,8 @@ class EmbedderTask:
         self,
         plan: Plan[EmbedderConfig],
         translator: TrainedTranslator | None = None,
-        weights: Weights | None = None,
         progress: Callable[[int, int], None] | None = None,
+        weights: Weights | None = None,
     ) -> None:
         self.plan, config = plan, plan.config
         self.schedule, self.ema, self.device = config.schedule, 0.0, plan.device

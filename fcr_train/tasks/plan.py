@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from fcr_edge.errors import DataError
@@ -49,6 +49,8 @@ class Plan(Generic[Config]):
     device: torch.device
     fold: Fold | None = None
     """Whom a split file holds out; None for the configuration's own split."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each trained network that takes part, by its part in the training."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -59,6 +61,7 @@ class Plan(Generic[Config]):
             "dataset": self.dataset.sha256,
             "seed": self.seed,
             "split": self.fold.record if self.fold else None,
+            "sources": dict(self.sources),
         }
 
     def divide(self) -> Parts:
@@ -134,5 +137,6 @@ def describe(
             "held_out": list(held_out),
             "seed": plan.seed,
             **({"split": plan.fold.record} if plan.fold else {}),
+            **({"sources": dict(plan.sources)} if plan.sources else {}),
         },
     )

@@ -19,8 +19,8 @@ from fcr_train.batches import (
     to_pixels,
     translation_batches,
 )
-from fcr_train.tasks.plan import BATCH, describe, list_unseen
-from fcr_train.translators import TRANSLATORS
+from fcr_train.tasks.plan import BATCH, describe, list_unseen, refuse_leak
+from fcr_train.translators import TRANSLATORS, FaceIdentity, load_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from fcr_train.dataset import Dataset, Picture
     from fcr_train.tasks.plan import Plan
     from fcr_train.trainer import Batch, Streams, Turn
+
+    TrainedEmbedder = tuple[nn.Module, Checkpoint]
 
 GENERATED = {"Synthetic": "faces in the middle row are generated, not photographs"}
 """The mark inside every sample grid."""
@@ -49,14 +51,27 @@ class TranslatorTask:
         self,
         plan: Plan[TranslatorConfig],
         progress: Callable[[int, int], None] | None = None,
+        identity: TrainedEmbedder | None = None,
+        encoder: Path | None = None,
     ) -> None:
+        """Load the pictures and build the networks.
+
+        Args:
+            plan: What is trained on what.
+            progress: Called with pictures (read, in all).
+            identity: An embedder that judges whether a generated face is the person's
+                (`lambda_embedding`).
+            encoder: Checkpoint of a translator whose encoder the generator starts from.
+        """
         self.plan, config = plan, plan.config
         self.schedule, self.ema, self.device = config.schedule, config.ema, plan.device
         parts = plan.divide()
         self.held_out = list_unseen(parts)
         self.data = _load(parts.training, config, progress)
         torch.manual_seed(plan.seed)  # the initial weights
-        self.networks = TRANSLATORS[plan.model](config).to(plan.device)
+        self.networks = TRANSLATORS[plan.model](config, self._judge(identity)).to(plan.device)
+        if encoder is not None:
+            refuse_leak(load_encoder(self.networks.generator, encoder), plan, self.held_out)
         self.exported = self.networks.generator
         self.optimisers = self.networks.optimisers()
         self.paired = self.networks.needs_pairs
@@ -73,6 +88,13 @@ class TranslatorTask:
         self.steps_per_epoch = config.schedule.steps_per_epoch or max(
             1, len(self.data.skulls) // config.schedule.batch_size
         )
+
+    def _judge(self, identity: TrainedEmbedder | None) -> FaceIdentity | None:
+        if identity is None:
+            return None
+        embedder, checkpoint = identity
+        refuse_leak(checkpoint, self.plan, self.held_out)
+        return FaceIdentity(embedder, int(checkpoint.config["size"]))
 
     def batches(self, streams: Streams) -> Iterator[Batch]:
         """Yield skulls with faces: their own where the method learns from pairs."""

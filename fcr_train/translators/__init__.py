@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from torch import nn
+
     from fcr_train.checkpoint import Checkpoint
 
     Generator = ResnetGenerator | UnetGenerator
@@ -67,22 +69,24 @@ def load_generator(path: Path) -> tuple[Generator, Checkpoint]:
     return generator.eval(), checkpoint
 
 
-def load_encoder(generator: Generator, path: Path) -> None:
+def load_encoder(generator: nn.Module, path: Path) -> Checkpoint:
     """Start a generator's encoder, the half that reads the skull, from a trained generator's.
 
     Of the same architecture, size and conditions, by whichever method it was trained: CycleGAN
-    calls a pretrained encoder optional. Raises DataError if it does not fit.
+    calls a pretrained encoder optional. Returns where it came from. Raises DataError if it does
+    not fit.
     """
     source, checkpoint = load_generator(path)
     try:
         if type(source) is not type(generator):
             raise RuntimeError(f"{type(source).__name__} is no {type(generator).__name__}")
-        generator.encoder.load_state_dict(source.encoder.state_dict())
+        generator.get_submodule("encoder").load_state_dict(source.encoder.state_dict())
     except RuntimeError as err:
         raise DataError(
             f"the encoder of the {checkpoint.model} in {path} does not fit this generator: pass a"
             f" checkpoint of the same [generator] and conditions ({err})"
         ) from err
+    return checkpoint
 
 
 def translator_config(checkpoint: Checkpoint) -> TranslatorConfig:

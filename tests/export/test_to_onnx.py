@@ -25,7 +25,7 @@ from export.to_onnx import (
 from fcr_edge.bundle import EmbeddingSpec, TensorSpec
 from fcr_edge.errors import BundleError
 from fcr_edge.sessions import open_session
-from fcr_train.embedders import load_embedder
+from fcr_train.embedders import FaceEmbedder, load_embedder
 from fcr_train.networks import ResnetGenerator
 
 SKULL = TensorSpec("skull", channels=1, height=64, width=64, low=-1, high=1)
@@ -311,3 +311,14 @@ def test_a_graph_against_the_contract_is_refused(small, change, message):
 def test_a_graph_unlike_its_specification_is_refused(small, source, target):
     with pytest.raises(BundleError, match="does not fit its specification"):
         check_graph(small, source, target)
+
+
+def test_a_residual_backbone_embeds_as_in_torch():
+    torch.manual_seed(0)
+    embedder = FaceEmbedder("resnet18", 16)
+    face, embedding = TensorSpec("face", 3, 64, 64, 0, 1), EmbeddingSpec("embedding", 16)
+
+    model = to_onnx(embedder, face, embedding)
+
+    batch = batch_of(3, face)
+    assert np.abs(run_onnx(model, batch) - run_torch(embedder, batch)).max() < ROUNDING

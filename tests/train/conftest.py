@@ -46,24 +46,39 @@ def dataset_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("data"))
 
 
-def write_dataset(folder: Path) -> Path:
+@pytest.fixture(scope="session")
+def write_people() -> Callable[[Path, int], Path]:
+    """Write a dataset of so many drawn people."""
+
+    def write(folder: Path, number: int) -> Path:
+        # People so alike pass for copies, which are not sought among simulated people.
+        return write_dataset(folder, number, "skull", "fcr-simulate")
+
+    return write
+
+
+def write_dataset(
+    folder: Path, number: int = PEOPLE, film: str = "xray", generator: str = "drawn"
+) -> Path:
     """Write people whose skulls and faces are ellipses of one width each."""
     (folder / "images").mkdir()
     people, images = [], []
-    for index in range(PEOPLE):
+    for index in range(number):
         person = f"p{index + 1:05d}"
-        people.append((person, "female" if index % 2 else "male", AGES[index // 2], 24))
+        people.append((person, "female" if index % 2 else "male", AGES[index // 2 % 4], 24))
         for view in ("frontal", "lateral"):
             rng = np.random.default_rng([index, view == "lateral"])
-            pictures = {"xray": _film(index, rng)}
-            pictures |= {f"face_{i}": _face(index, view, rng) for i in (1, 2)}
+            pictures = {film: _film(index * PEOPLE / number, rng)}
+            pictures |= {f"face_{i}": _face(index * PEOPLE / number, view, rng) for i in (1, 2)}
             for name, picture in pictures.items():
                 file = f"images/{person}_{view}_{name}.png"
                 imaging.write_png(folder / file, picture)
                 images.append((person, view, name.split("_")[0], file, "0" * 64))
     _write_table(folder / "people.csv", ("person", "sex", "age", "bmi"), people)
     _write_table(folder / "images.csv", ("person", "view", "kind", "file", "sha256"), images)
-    (folder / "dataset.json").write_text(json.dumps({"schema": "fcr-dataset/1"}))
+    (folder / "dataset.json").write_text(
+        json.dumps({"schema": "fcr-dataset/1", "generator": generator})
+    )
     return folder
 
 
@@ -106,14 +121,14 @@ def _ring(width: float, thickness: float) -> np.ndarray:
     return np.exp(-(((radius - 1) / thickness) ** 2))
 
 
-def _film(index: int, rng: np.random.Generator) -> np.ndarray:
+def _film(index: float, rng: np.random.Generator) -> np.ndarray:
     bone = _ring(0.45 + 0.04 * index, 0.08)
     soft = 0.25 * (_ring(0.45 + 0.04 * index, 0.6) > 0.1)
     noise = rng.normal(0, 0.01, bone.shape)
     return (255 * (bone * 0.7 + soft + noise).clip(0, 1)).astype(np.uint8)
 
 
-def _face(index: int, view: str, rng: np.random.Generator) -> np.ndarray:
+def _face(index: float, view: str, rng: np.random.Generator) -> np.ndarray:
     head = _ring(0.45 + 0.04 * index, 0.9)[..., None]
     skin = np.array([0.9, 0.7, 0.6]) if view == "frontal" else np.array([0.7, 0.8, 0.6])
     picture = head * skin * rng.uniform(0.8, 1.0) + rng.normal(0, 0.01, (SIDE, SIDE, 3))

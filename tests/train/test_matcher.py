@@ -15,6 +15,7 @@ from fcr_train.config import Jitter, MatcherConfig, Schedule, load_preset, parse
 from fcr_train.dataset import read_dataset
 from fcr_train.matcher import TwoTower, load_matcher
 from fcr_train.tasks import MatcherTask, Plan
+from fcr_train.tasks.plan import refuse_leak
 from fcr_train.trainer import Streams, train
 
 CPU = torch.device("cpu")
@@ -233,3 +234,17 @@ def test_films_without_a_portrait_of_their_view_are_left_out(dataset_folder: Pat
     task = MatcherTask(replace(plan, dataset=replace(plan.dataset, pictures=kept)))
 
     assert {*task.data.skulls.views} == {"frontal"}
+
+
+def test_a_matcher_that_has_seen_those_held_out_is_refused(
+    dataset_folder: Path, tmp_path: Path
+) -> None:
+    plan = plan_matcher(dataset_folder)
+    task = MatcherTask(plan)
+    checkpoint = run(task, tmp_path)
+    leaky = replace(checkpoint, data=checkpoint.data | {"held_out": []})
+
+    refuse_leak(checkpoint, plan, task.held_out)
+
+    with pytest.raises(DataError, match="the matcher was trained on 1 people who are held out"):
+        refuse_leak(leaky, plan, task.held_out)

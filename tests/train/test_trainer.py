@@ -16,6 +16,7 @@ from fcr_edge.errors import ConfigError, DataError, DeviceError
 from fcr_train.checkpoint import Checkpoint, load_checkpoint, read_tensors
 from fcr_train.config import EmbedderConfig, Schedule, TranslatorConfig, load_preset
 from fcr_train.dataset import read_dataset
+from fcr_train.embedders import load_embedder
 from fcr_train.tasks import EmbedderTask, Plan, TranslatorTask, rank_mates
 from fcr_train.trainer import Progress, Streams, Turn, pick_device, train
 from fcr_train.translators import load_generator
@@ -378,3 +379,67 @@ def test_an_unknown_or_missing_device_is_an_error(monkeypatch: pytest.MonkeyPatc
         pick_device("cuda")
     with pytest.raises(DeviceError, match="auto, cpu, cuda"):
         pick_device("tpu")
+
+
+@pytest.fixture(scope="module")
+def embedded(dataset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "embedder"
+    run(EmbedderTask(plan_embedder(dataset_folder)), out)
+    return out / "checkpoint.safetensors"
+
+
+def test_an_embedder_may_judge_whether_a_face_is_the_persons_own(
+    dataset_folder: Path, embedded: Path, tmp_path: Path
+) -> None:
+    plan = plan_translator(dataset_folder)
+    plan = replace(plan, config=replace(plan.config, lambda_embedding=1.0))
+
+    run(TranslatorTask(plan, identity=load_embedder(embedded)), tmp_path / "judged")
+
+    with (tmp_path / "judged" / "losses.csv").open(newline="") as file:
+        assert 0 < float(next(csv.DictReader(file))["embedding"]) <= 2
+    assert not [
+        name
+        for name in load_checkpoint(tmp_path / "judged" / "checkpoint.safetensors").tensors
+        if "embedder" in name
+    ], "only the generator is kept"
+    with pytest.raises(ConfigError, match="no embedder to measure"):
+        TranslatorTask(plan)
+
+
+def test_a_judge_that_has_seen_those_held_out_is_refused(
+    dataset_folder: Path, embedded: Path
+) -> None:
+    embedder, checkpoint = load_embedder(embedded)
+    leaky = replace(checkpoint, data=checkpoint.data | {"held_out": []})
+    plan = plan_translator(dataset_folder)
+    plan = replace(plan, config=replace(plan.config, lambda_embedding=1.0))
+
+    with pytest.raises(DataError, match="the embedder was trained on"):
+        TranslatorTask(plan, identity=(embedder, leaky))
+
+
+def test_an_encoder_may_start_where_another_training_ended(
+    dataset_folder: Path, trained: Path
+) -> None:
+    source = load_checkpoint(trained / "checkpoint.safetensors").tensors
+
+    task = TranslatorTask(
+        plan_translator(dataset_folder, "cut"), encoder=trained / "checkpoint.safetensors"
+    )
+
+    started = task.exported.state_dict()
+    equal = [name for name in source if torch.equal(source[name], started[name])]
+    assert "layers.1.weight" in equal
+    assert any(name not in equal for name in source), "the decoder starts anew"
+
+
+def test_a_run_is_not_resumed_with_another_network_beside_it(
+    dataset_folder: Path, tmp_path: Path
+) -> None:
+    plan = replace(plan_embedder(dataset_folder), sources={"translator": "0" * 64})
+    with pytest.raises(Interrupt):
+        run(EmbedderTask(plan), tmp_path, observe=interrupt_in_epoch_2)
+
+    with pytest.raises(ConfigError, match="sources"):
+        run(EmbedderTask(replace(plan, sources={})), tmp_path, resume=True)
