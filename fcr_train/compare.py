@@ -16,7 +16,7 @@ from fcr_train.evaluate.examine import Examiner, Ground
 from fcr_train.evaluate.illustrate import illustrate
 from fcr_train.evaluate.page import write_report
 from fcr_train.evaluate.record import Evaluation
-from fcr_train.evaluate.study import BEST_FILE, Best, Study
+from fcr_train.evaluate.study import BEST_FILE, UNTRAINED, Best, Study
 from fcr_train.files import write_whole
 from fcr_train.matcher import load_matcher
 from fcr_train.tasks import EmbedderTask, MatcherTask, Plan, TranslatorTask
@@ -45,7 +45,6 @@ VALIDATION_FILE = "validation.json"
 REFERENCE = "densenet121"
 """The embedder that translators are compared with: the seed paper's best."""
 MATCHER = "two_tower"
-UNTRAINED = "untrained"
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ class Comparison:
         others = [name for name in course.embedders if name != reference]
         evaluations += [self._measure(fold, best, name) for name in others]
         evaluations += [
-            self._measure(fold, best, f"{name}-{UNTRAINED}") for name in course.backbone_weights
+            self._measure(fold, best, f"{name}{UNTRAINED}") for name in course.backbone_weights
         ]
         return evaluations
 
@@ -139,13 +138,15 @@ class Comparison:
 
     def _train_embedder(self, fold: Fold, translator: str, name: str) -> Path:
         """Train an embedder on portraits and on a translator's faces, or describe one as it is."""
-        backbone, _, kind = name.partition("-")
+        backbone = name.removesuffix(UNTRAINED)
         config = load_preset(backbone, self.course.preset)
         assert isinstance(config, EmbedderConfig)
-        if kind == UNTRAINED:
+        if name.endswith(UNTRAINED):
             path = self._folder(fold, name) / CHECKPOINT_FILE
             weights = read_weights(self.course.backbone_weights[backbone], backbone)
-            made = describe_untrained(backbone, UNTRAINED, config, weights, self.course.seed)
+            made = describe_untrained(
+                backbone, self.course.preset, config, weights, self.course.seed
+            )
             if not path.exists():
                 save_checkpoint(path, made)
             return path

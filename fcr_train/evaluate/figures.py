@@ -16,6 +16,7 @@ from fcr_train.evaluate.record import FPIRS, RANKS
 from fcr_train.evaluate.study import (
     VIEWS,
     Illustration,
+    embedder_of,
     find_beside,
     find_headline,
     find_supported_fpir,
@@ -205,10 +206,10 @@ def draw_runs(study: Study) -> Illustration | None:
     by_translator = {
         write_name(translator_of(run)): run
         for run in runs
-        if run.embedder.model == study.best.embedder
+        if embedder_of(run) == study.best.embedder
     }
     by_embedder = {
-        write_name(run.embedder.model): run
+        write_name(embedder_of(run)): run
         for run in runs
         if translator_of(run) == study.best.translator
     }

@@ -24,6 +24,8 @@ VIEWS = ("both", "frontal", "lateral")
 """In the order in which results are stated."""
 DIRECT = ("film (two-tower)", "film (linear)")
 """Probes that are compared with photographs without a face in between."""
+UNTRAINED = "-untrained"
+"""Ends the identifier of an embedder as the seed paper uses it: pretrained features."""
 PARTS = ("translator", "embedder")
 """What a run has of its own."""
 NAMES = {
@@ -146,7 +148,7 @@ class Study:
     def find(self, by: str, translator: str, embedder: str) -> Evaluation | None:
         """Return the evaluation of a run, or None."""
         for run in self.evaluations:
-            if (run.split.by, translator_of(run), run.embedder.model) == (
+            if (run.split.by, translator_of(run), embedder_of(run)) == (
                 by,
                 translator,
                 embedder,
@@ -177,7 +179,7 @@ def miss_by_chance(fpir: float, gallery: int) -> float:
 
 def name_run(run: Evaluation) -> str:
     """Name an evaluation for a message."""
-    return f"{translator_of(run)} with {run.embedder.model} on the {run.split.by} split"
+    return f"{translator_of(run)} with {embedder_of(run)} on the {run.split.by} split"
 
 
 def translator_of(run: Evaluation) -> str:
@@ -185,14 +187,20 @@ def translator_of(run: Evaluation) -> str:
     return run.translator.model if run.translator else ""
 
 
+def embedder_of(run: Evaluation) -> str:
+    """Return the identifier of the run's embedder, saying so where nothing was trained."""
+    return f"{run.embedder.model}{UNTRAINED}" if run.embedder.steps == 0 else run.embedder.model
+
+
 def write_name(model: str) -> str:
     """Write a method's name as its authors do."""
-    return NAMES.get(model, model)
+    known = model.removesuffix(UNTRAINED)
+    return NAMES.get(known, known) + (", not trained" if model.endswith(UNTRAINED) else "")
 
 
 def _paper_order(run: Evaluation) -> tuple[int, ...]:
-    known = list(NAMES)
-    models = (translator_of(run), run.embedder.model)
+    known = [*NAMES, *(f"{name}{UNTRAINED}" for name in NAMES)]
+    models = (translator_of(run), embedder_of(run))
     return tuple(known.index(model) if model in known else len(known) for model in models)
 
 

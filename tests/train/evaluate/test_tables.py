@@ -306,6 +306,25 @@ def test_the_supported_rate_is_that_of_the_rule(searches: int, fpir: float) -> N
     assert find_supported_fpir(searches) <= fpir < find_supported_fpir(searches - 1)
 
 
+def test_an_embedder_used_as_it_came_stands_beside_the_trained_one(study: Study) -> None:
+    run = study.best_run
+    untrained = replace(run, embedder=replace(run.embedder, steps=0))
+
+    both = replace(study, evaluations=[*study.evaluations, untrained])
+
+    table = render_markdown(results.build_cmc(both))
+    assert "DenseNet121, not trained" in table
+    assert both.best_run == run
+    assert both.find("person", "pix2pix", "densenet121-untrained") == untrained
+
+
+def test_the_published_mark_stands_with_its_input_and_gallery(tables: dict[str, Table]) -> None:
+    text = render_markdown(tables["table2b-cmc"])
+
+    for words in ("62 %", "41 to 80 %", "6,159", "not comparable"):
+        assert words in text
+
+
 def test_two_evaluations_of_one_run_are_refused(study: Study) -> None:
     with pytest.raises(DataError, match="two evaluations are of cyclegan with vgg16"):
         replace(study, evaluations=[*study.evaluations, study.evaluations[0]])
