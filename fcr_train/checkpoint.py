@@ -7,7 +7,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -16,14 +16,15 @@ from fcr_edge.errors import DataError
 from fcr_train.files import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
 SCHEMA = "fcr-checkpoint/1"
 _STATE_SCHEMA = "fcr-training-state/1"
 
+Network = TypeVar("Network", bound="nn.Module")
 Kind = Literal["translator", "embedder", "matcher"]
 
 
@@ -69,6 +70,31 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if checkpoint.kind not in get_args(Kind):
         raise DataError(f"{path} is a checkpoint of unknown kind {checkpoint.kind!r}")
     return checkpoint
+
+
+def rebuild(
+    path: Path, kind: Kind, models: Collection[str], build: Callable[[Checkpoint], Network]
+) -> tuple[Network, Checkpoint]:
+    """Rebuild a trained network, ready to use.
+
+    Raises DataError if the file is no checkpoint of this kind and these models, or if its weights
+    are not those of the network that it describes.
+    """
+    checkpoint = load_checkpoint(path)
+    if checkpoint.kind != kind or checkpoint.model not in models:
+        raise DataError(
+            f"{path} holds a {checkpoint.kind} {checkpoint.model!r}: pass a {kind}, one of"
+            f" {', '.join(models)}"
+        )
+    network = build(checkpoint)
+    try:
+        network.load_state_dict(checkpoint.tensors)
+    except RuntimeError as err:
+        raise DataError(
+            f"the weights in {path} are not those of the network that it describes: take a copy of"
+            f" the checkpoint, or train it again ({err})"
+        ) from err
+    return network.eval(), checkpoint
 
 
 def digest(path: Path) -> str:

@@ -12,7 +12,7 @@ from torchvision.models import densenet121, resnet18, resnet101
 from torchvision.models.vgg import cfgs, make_layers
 
 from fcr_edge.errors import DataError
-from fcr_train.checkpoint import Checkpoint, load_checkpoint
+from fcr_train.checkpoint import Checkpoint, rebuild
 from fcr_train.config import EmbedderConfig, parse, to_table
 from fcr_train.weights import RANDOM
 
@@ -154,18 +154,11 @@ def describe_untrained(
 def load_embedder(path: Path) -> tuple[FaceEmbedder, Checkpoint]:
     """Rebuild an embedder from its checkpoint, ready to use: `forward(face) -> embedding`.
 
-    Raises DataError if the file is not an embedder's checkpoint.
+    Raises DataError if the file is no embedder's checkpoint.
     """
-    checkpoint = load_checkpoint(path)
-    if checkpoint.kind != "embedder" or checkpoint.model not in BACKBONES:
-        raise DataError(
-            f"{path} holds a {checkpoint.kind} {checkpoint.model!r}: pass an embedder, one of"
-            f" {', '.join(BACKBONES)}"
-        )
-    config = parse(EmbedderConfig, checkpoint.config)
-    embedder = FaceEmbedder(checkpoint.model, config.dimension)
-    try:
-        embedder.load_state_dict(checkpoint.tensors)
-    except RuntimeError as err:
-        raise DataError(f"the weights in {path} do not fit its configuration: {err}") from err
-    return embedder.eval(), checkpoint
+
+    def build(checkpoint: Checkpoint) -> FaceEmbedder:
+        config = parse(EmbedderConfig, checkpoint.config)
+        return FaceEmbedder(checkpoint.model, config.dimension)
+
+    return rebuild(path, "embedder", BACKBONES, build)

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from fcr_edge.errors import DataError
-from fcr_train.checkpoint import load_checkpoint
+from fcr_train.checkpoint import rebuild
 from fcr_train.config import MatcherConfig, parse
 from fcr_train.embedders import unit
 
@@ -68,19 +67,9 @@ def _build_tower(channels: int, config: MatcherConfig) -> nn.Module:
 
 
 def load_matcher(path: Path) -> tuple[TwoTower, Checkpoint]:
-    """Rebuild a trained matcher, ready to use.
+    """Rebuild a trained matcher, ready to use. Raises DataError if the file is none."""
 
-    Raises DataError if the file is not a matcher's checkpoint.
-    """
-    checkpoint = load_checkpoint(path)
-    if checkpoint.kind != "matcher" or checkpoint.model not in MATCHERS:
-        raise DataError(
-            f"{path} holds a {checkpoint.kind} {checkpoint.model!r}: pass a matcher, one of"
-            f" {', '.join(MATCHERS)}"
-        )
-    matcher = TwoTower(parse(MatcherConfig, checkpoint.config))
-    try:
-        matcher.load_state_dict(checkpoint.tensors)
-    except RuntimeError as err:
-        raise DataError(f"the weights in {path} do not fit its configuration: {err}") from err
-    return matcher.eval(), checkpoint
+    def build(checkpoint: Checkpoint) -> TwoTower:
+        return TwoTower(parse(MatcherConfig, checkpoint.config))
+
+    return rebuild(path, "matcher", MATCHERS, build)

@@ -15,7 +15,7 @@ from fcr_train import processes
 from fcr_train.batches import Album, identity_batches, jitter, load_faces, stack_by_view, to_batch
 from fcr_train.contrast import contrast
 from fcr_train.embedders import FaceEmbedder, start_from
-from fcr_train.tasks.plan import BATCH, describe, list_unseen, refuse_few, refuse_leak
+from fcr_train.tasks.plan import BATCH, build_adamw, describe, list_unseen, refuse_few, refuse_leak
 from fcr_train.tasks.translation import generate, read_skulls
 from fcr_train.trainer import Turn
 from fcr_train.translators import translator_config
@@ -90,14 +90,8 @@ class EmbedderTask:
             start_from(embedder, weights)
             self.origin |= weights.record
         self.networks = self.exported = embedder.to(plan.device)
-        schedule = config.schedule
         self.optimisers = {
-            "embedder": torch.optim.AdamW(
-                self.networks.parameters(),
-                schedule.learning_rate,
-                (schedule.beta1, schedule.beta2),
-                weight_decay=config.weight_decay,
-            )
+            "embedder": build_adamw(self.networks, config.schedule, config.weight_decay)
         }
         self.loss = SupConLoss(temperature=config.temperature)
 

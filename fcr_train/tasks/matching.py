@@ -22,7 +22,7 @@ from fcr_train.batches import (
 from fcr_train.contrast import contrast
 from fcr_train.matcher import TwoTower
 from fcr_train.tasks.embedding import embed, rank_mates
-from fcr_train.tasks.plan import BATCH, describe, list_unseen, refuse_few
+from fcr_train.tasks.plan import BATCH, build_adamw, describe, list_unseen, refuse_few
 from fcr_train.trainer import Turn
 
 if TYPE_CHECKING:
@@ -68,14 +68,8 @@ class MatcherTask:
         )
         torch.manual_seed(plan.seed)  # the initial weights
         self.networks = self.exported = TwoTower(config).to(plan.device)
-        schedule = config.schedule
         self.optimisers = {
-            "matcher": torch.optim.AdamW(
-                self.networks.parameters(),
-                schedule.learning_rate,
-                (schedule.beta1, schedule.beta2),
-                weight_decay=config.weight_decay,
-            )
+            "matcher": build_adamw(self.networks, config.schedule, config.weight_decay)
         }
         self.loss = SupConLoss(temperature=config.temperature)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import torch
+
 from fcr_edge.errors import DataError
 from fcr_train.checkpoint import Checkpoint
 from fcr_train.config import AnyConfig, to_table
@@ -13,10 +15,11 @@ from fcr_train.dataset import divide, split_people
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import torch
     from torch import nn
+    from torch.optim import Optimizer
 
     from fcr_train.checkpoint import Kind
+    from fcr_train.config import Schedule
     from fcr_train.dataset import Dataset
     from fcr_train.splits import Fold
 
@@ -116,6 +119,14 @@ def refuse_leak(trained: Checkpoint, plan: Plan[Any], held_out: Sequence[str]) -
             f" {leaked[0]} the first: give both trainings the same [split] or the same --split and"
             " --fold"
         )
+
+
+def build_adamw(network: nn.Module, schedule: Schedule, weight_decay: float) -> Optimizer:
+    """Build the one optimiser of a network that has no adversary (Loshchilov & Hutter 2019)."""
+    betas = (schedule.beta1, schedule.beta2)
+    return torch.optim.AdamW(
+        network.parameters(), schedule.learning_rate, betas, weight_decay=weight_decay
+    )
 
 
 def describe(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fcr_edge.errors import DataError
-from fcr_train.checkpoint import load_checkpoint
+from fcr_train.checkpoint import rebuild
 from fcr_train.config import CONFIGS, TranslatorConfig, parse
 from fcr_train.networks import ResnetGenerator, UnetGenerator, build_generator
 from fcr_train.translators.cut import CUT
@@ -48,25 +48,14 @@ TRANSLATORS: dict[str, Callable[..., Translator]] = {
 def load_generator(path: Path) -> tuple[Generator, Checkpoint]:
     """Rebuild a trained generator, ready to use: `forward(skull with its planes) -> face`.
 
-    Raises DataError if the file is not a translator's checkpoint, or its weights are not those of
-    the architecture that it describes.
+    Raises DataError if the file is no translator's checkpoint.
     """
-    checkpoint = load_checkpoint(path)
-    if checkpoint.kind != "translator" or checkpoint.model not in TRANSLATORS:
-        raise DataError(
-            f"{path} holds a {checkpoint.kind} {checkpoint.model!r}: pass a translator, one of"
-            f" {', '.join(TRANSLATORS)}"
-        )
-    config = translator_config(checkpoint)
-    generator = build_generator(config.generator, 1 + 2 * len(config.conditions))
-    try:
-        generator.load_state_dict(checkpoint.tensors)
-    except RuntimeError as err:
-        raise DataError(
-            f"the weights in {path} are not those of the {config.generator.architecture} that it"
-            f" describes: take a copy of the checkpoint, or train it again ({err})"
-        ) from err
-    return generator.eval(), checkpoint
+
+    def build(checkpoint: Checkpoint) -> Generator:
+        config = translator_config(checkpoint)
+        return build_generator(config.generator, 1 + 2 * len(config.conditions))
+
+    return rebuild(path, "translator", TRANSLATORS, build)
 
 
 def load_encoder(generator: nn.Module, path: Path) -> Checkpoint:
