@@ -43,7 +43,7 @@ def test_training_from_the_command_line(dataset_folder: Path, tmp_path: Path) ->
     assert first.exit_code == 0, first.output
     assert first.stdout.strip() == str(checkpoint)
     assert "epoch 1" in first.stderr
-    assert load_checkpoint(checkpoint).model == "fastcut"
+    assert load_checkpoint(checkpoint).model == "pix2pix"
     assert second.exit_code == 0, second.output
     assert "rank_1" in second.stderr
     assert "chance_1" in second.stderr
@@ -84,7 +84,7 @@ def test_a_configuration_of_ones_own(dataset_folder: Path, tmp_path: Path) -> No
         pytest.param(["translator", "--model", "dcgan"], "cut, fastcut", id="model"),
         pytest.param(["translator", "--preset", "huge"], "paper, small, tiny", id="preset"),
         pytest.param(["translator", "--epochs", "0"], "epochs is 0", id="epochs"),
-        pytest.param(["embedder", "--translator", "no.safetensors"], "no checkpoint", id="file"),
+        pytest.param(["embedder", "--translator", "no.safetensors"], "cannot read", id="file"),
         pytest.param(["export", "--out", "b"], "pass --data FOLDER", id="export nothing"),
         pytest.param(
             ["export", "--out", "b", "--data", ".", "--best", "b.json"], "b.json", id="no study"
