@@ -83,8 +83,8 @@ def rebuild(
     checkpoint = load_checkpoint(path)
     if checkpoint.kind != kind or checkpoint.model not in models:
         raise DataError(
-            f"{path} holds a {checkpoint.kind} {checkpoint.model!r}: pass a {kind}, one of"
-            f" {', '.join(models)}"
+            f"{path} holds {_article(checkpoint.kind)} {checkpoint.kind} {checkpoint.model!r}:"
+            f" pass {_article(kind)} {kind}, one of {', '.join(models)}"
         )
     network = build(checkpoint)
     try:
@@ -95,6 +95,10 @@ def rebuild(
             f" the checkpoint, or train it again ({err})"
         ) from err
     return network.eval(), checkpoint
+
+
+def _article(noun: str) -> str:
+    return "an" if noun[0] in "aeiou" else "a"
 
 
 def digest(path: Path) -> str:

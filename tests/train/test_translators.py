@@ -291,14 +291,16 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None
     unet = make_translator("pix2pix").generator
     save_checkpoint(tmp_path / "c.safetensors", describe("cut", unet))
 
-    with pytest.raises(DataError, match="not those of the resnet that it describes"):
+    with pytest.raises(DataError, match="not those of the network that it describes"):
         load_generator(tmp_path / "c.safetensors")
 
 
 def test_what_is_no_translator_is_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "c.safetensors", Checkpoint("embedder", "vgg16", "tiny", {}, 1, {}))
 
-    with pytest.raises(DataError, match="holds a embedder 'vgg16': pass a translator, one of cyc"):
+    with pytest.raises(
+        DataError, match="holds an embedder 'vgg16': pass a translator, one of cyc"
+    ):
         load_generator(tmp_path / "c.safetensors")
 
 
