@@ -124,12 +124,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], described: dict[str
     # One metadata entry: safetensors keeps several in no fixed order, so bytes would vary.
     metadata = {"fcr": json.dumps(described)}
     data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
-    try:
-        write_whole(path, data)
-    except OSError as err:
-        raise DataError(
-            f"cannot write {path}: {err.strerror}: choose a folder with room that can be written"
-        ) from err
+    write_whole(path, data)
 
 
 def read_tensors(path: Path, schema: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

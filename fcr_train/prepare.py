@@ -61,10 +61,10 @@ def write_dataset(
         if progress is not None:
             progress(done, len({one.label for one in surveyed.pictures}))
     people = [_person_row(name, surveyed.attributes) for name in surveyed.people]
-    _write_text(out / "people.csv", table(people))
+    write_whole(out / "people.csv", table(people))
     report = json.dumps(surveyed.report(), indent=1, ensure_ascii=False)
-    _write_text(out / "report.json", report + "\n")
-    _write_text(out / "images.csv", table(sorted(images, key=_place)))
+    write_whole(out / "report.json", report + "\n")
+    write_whole(out / "images.csv", table(sorted(images, key=_place)))
 
 
 def _describe(surveyed: Survey, augment: int, seed: int) -> str:
@@ -106,7 +106,7 @@ def _claim(out: Path, surveyed: Survey, description: str) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise DataError(f"{out} cannot be written ({err.strerror}): choose another") from err
-    _write_text(target, description)
+    write_whole(target, description)
 
 
 def _group(surveyed: Survey) -> Iterator[tuple[str, str, list[Examined]]]:
@@ -167,10 +167,3 @@ def _place(row: dict[str, str]) -> tuple[bool, str]:
 
 def _person_row(name: str, attributes: dict[str, Attributes]) -> dict[str, str]:
     return {"person": name, **asdict(attributes.get(name, Attributes()))}
-
-
-def _write_text(path: Path, text: str) -> None:
-    try:
-        write_whole(path, text)
-    except OSError as err:
-        raise DataError(f"{path} cannot be written ({err.strerror}): free the disk") from err

@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from fcr_edge.errors import ConfigError, DataError, DeviceError
 from fcr_train import processes
 from fcr_train.checkpoint import load_state, save_checkpoint, save_state, write_tensors
+from fcr_train.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -331,7 +332,7 @@ class _Loop:
         """Write checkpoint, log and state."""
         step = len(history) * self.task.steps_per_epoch
         save_checkpoint(self.out / CHECKPOINT_FILE, self.task.checkpoint(step, self.shown))
-        (self.out / LOSSES_FILE).write_text(_to_csv(history), encoding="utf-8")
+        write_whole(self.out / LOSSES_FILE, _to_csv(history))
         progress = {"identity": dict(identity), "history": history}
         if self.scaler.is_enabled():
             progress["scaler"] = self.scaler.state_dict()

@@ -131,5 +131,5 @@ def test_a_checkpoint_cannot_be_written_where_a_file_stands(
 ) -> None:
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(DataError, match="cannot write"):
+    with pytest.raises(DataError, match="cannot be written"):
         save_checkpoint(tmp_path / "file" / "x.safetensors", checkpoint)
