@@ -22,6 +22,7 @@ from fcr_train.evaluate.intervals import BOOTSTRAP
 from fcr_train.evaluate.open_set import attempt, measure_open_set
 from fcr_train.evaluate.record import (
     NOTICES,
+    RANKS,
     Claims,
     Evaluation,
     People,
@@ -68,7 +69,6 @@ SMALLER_GALLERIES = (51, 1000, 6159)
 """The seed paper's people, a round number, the FBI's gallery: drawn where more are enrolled."""
 RIVALS: tuple[Probe, ...] = ("mean face", "sex and age", "film (linear)", "film (two-tower)")
 """What the generated face is set against, on the same people."""
-COMPARED_AT = (10, 50)
 DRAWN: tuple[Probe, ...] = ("generated", "film (linear)", "film (two-tower)", "photograph")
 """Whose figures are stated in smaller galleries, too."""
 FEWEST_CALIBRATED = 20
@@ -257,7 +257,7 @@ class _Setting:
             for views, theirs in self.outcomes.get(rival, {}).items():
                 ours = self.outcomes["generated"][views]
                 ends = (self._label("generated", views), self._label(rival, views))
-                for rank in COMPARED_AT:
+                for rank in RANKS:
                     yield compare(ours, theirs, ends, rank)
 
     def open_set(self) -> Iterator[OpenSet]:

@@ -12,6 +12,7 @@ from fcr_train.evaluate.study import (
     VIEWS,
     compare,
     compare_probes,
+    decide_rank,
     embedder_of,
     find_beside,
     find_direct,
@@ -134,11 +135,11 @@ def summarise(study: Study) -> list[str]:
     run, row = study.best_run, find_headline(study.best_run)
     if row is None:
         return ["Nothing was searched: there is no result to state."]
-    share = row.cmc["50"]
+    share, first = row.cmc[str(study.rank)], "first" if study.rank == 1 else f"first {study.rank}"
     return [
-        f"{_name_best(study)} put the right person among the first 50 of {row.gallery:,} for "
+        f"{_name_best(study)} put the right person among the {first} of {row.gallery:,} for "
         f"{_write_interval(share)} of {row.probes:,} people whom no network was trained on. "
-        f"Chance would do so for {write_share(min(1.0, 50 / row.gallery))}.",
+        f"Chance would do so for {write_share(study.rank / row.gallery)}.",
         *_say_verdicts(run, row),
         _say_claims(run),
     ]
@@ -160,12 +161,12 @@ def _write_interval(share: Estimate) -> str:
 
 def _say_verdicts(run: Evaluation, row: Retrieval) -> list[str]:
     """Write one sentence about each baseline that decides what the product adds."""
-    direct = find_direct(run, row)
+    direct, rank = find_direct(run, row), str(decide_rank(row.gallery))
     beside = [("Sex and age alone", find_beside(run, row, "sex and age"))]
     beside.append((f"The film itself, by the {DIRECT_NAMES[direct.probe]}", direct)
                   if direct else ("The film itself", None))  # fmt: skip
     return [
-        f"{name}: {_write_interval(other.cmc['50'])}; the generated face is "
+        f"{name}: {_write_interval(other.cmc[rank])}; the generated face is "
         f"{IN_WORDS[compare_probes(run, row, other.probe)]}."
         if other
         else f"{name}: not evaluated."
@@ -181,16 +182,16 @@ def _say_claims(run: Evaluation) -> str:
 
 
 def measure_headline(study: Study) -> list[Bar]:
-    """Return rank 50 of the best run above what it is measured against."""
+    """Return the share of the best run above what it is measured against."""
     run, row = study.best_run, find_headline(study.best_run)
     if row is None:
         return []
-    digits = choose_digits(row.probes)
+    digits, rank = choose_digits(row.probes), str(study.rank)
     bars = [Bar(f"generated face, {write_name(study.best.translator)} and "
-                f"{write_name(study.best.embedder)}", row.cmc["50"], digits, "")]  # fmt: skip
+                f"{write_name(study.best.embedder)}", row.cmc[rank], digits, "")]  # fmt: skip
     for probe in ("film (two-tower)", "film (linear)", "sex and age", "mean face", "chance"):
         other = find_beside(run, row, probe)
-        estimate = other.cmc["50"] if other else None
+        estimate = other.cmc[rank] if other else None
         bars.append(Bar(BASELINES[probe], estimate, digits, compare_probes(run, row, probe) or ""))
     return bars
 
@@ -447,13 +448,13 @@ def build_cmc(study: Study) -> Table:
             *(Column(f"rank {k} ↑" if k > 1 else "rank 1 ↑", "CMC") for k in RANKS),
             Column("MRR ↑"),
             Column("median rank ↓"),
-            Column("sex and age", "at rank 50 against", is_text=True),
-            Column("direct matcher", "at rank 50 against", is_text=True),
+            Column("sex and age", f"at rank {study.rank} against", is_text=True),
+            Column("direct matcher", f"at rank {study.rank} against", is_text=True),
         ),
         rows=tuple(_cmc_rows(study)),
         notes=(
             "Against: by the 95 % interval of the paired difference on the same people. The "
-            "direct matcher is the better one of the two at rank 50.",
+            f"direct matcher is the better one of the two at rank {study.rank}.",
             "MRR: mean reciprocal rank of the mate.",
             FBI_NOTE,
         ),
@@ -481,7 +482,7 @@ def _verdicts(run: Evaluation, row: Retrieval | None) -> list[Cell]:
 
 
 def build_grid(study: Study) -> Table:
-    """Rank 50 of every translator with every embedder."""
+    """The share found by every translator with every embedder."""
     runs = study.on_split("person")
     translators = list(dict.fromkeys(translator_of(run) for run in runs))
     embedders = list(dict.fromkeys(embedder_of(run) for run in runs))
@@ -514,14 +515,14 @@ def build_grid(study: Study) -> Table:
     ]
     return Table(
         name="table3-grid",
-        title="Table 3. Every translator with every embedder: mate among the first 50",
+        title=f"Table 3. Every translator with every embedder: rank {study.rank} or before",
         says="Where the intervals of two runs meet, they are not distinguishable.",
         basis=_describe_basis(
             study.best_run, f"the rows below, from the runs of {write_name(study.best.translator)}"
         ),
         columns=(
             Column("translator", is_text=True),
-            *(Column(write_name(name), "rank 50 ↑ with") for name in embedders),
+            *(Column(write_name(name), f"rank {study.rank} ↑ with") for name in embedders),
         ),
         rows=tuple(rows),
         notes=(f"Best run: {study.best.why}",),
@@ -533,7 +534,7 @@ def _grid_cell(
 ) -> Cell:
     run = study.find("person", translator, embedder)
     row = find_beside(run, headline, probe) if run and headline else None
-    return _pick(row, "cmc", [50])[0]
+    return _pick(row, "cmc", [study.rank])[0]
 
 
 def build_conditions(study: Study) -> Table:
@@ -559,8 +560,8 @@ def build_conditions(study: Study) -> Table:
             *(Column(f"rank {k} ↑", "generated face") for k in (1, 10, 50)),
             *(Column(name, "at rank 50") for name in ("chance", "mean face", "sex and age")),
             *(Column(name, "at rank 50") for name in DIRECT),
-            Column("against sex and age", "at rank 50", is_text=True),
-            Column("against direct matcher", "at rank 50", is_text=True),
+            Column("against sex and age", f"at rank {study.rank}", is_text=True),
+            Column("against direct matcher", f"at rank {study.rank}", is_text=True),
         ),
         rows=tuple(_condition_row(run, row, row is find_headline(run)) for row in rows),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from fcr_edge.errors import DataError
-from fcr_train.evaluate.record import Estimate
+from fcr_train.evaluate.record import RANKS, Estimate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -136,6 +136,12 @@ class Study:
         object.__setattr__(self, "best_run", run)
 
     @property
+    def rank(self) -> int:
+        """The rank that the study's result is stated at."""
+        headline = find_headline(self.best_run)
+        return decide_rank(headline.gallery) if headline else RANKS[-1]
+
+    @property
     def is_simulated(self) -> bool:
         """Whether anybody in the study is simulated."""
         return any(run.level == "S" for run in self.evaluations)
@@ -221,17 +227,30 @@ def find_beside(run: Evaluation, row: Retrieval, probe: str) -> Retrieval | None
     return None
 
 
+def decide_rank(gallery: int) -> int:
+    """Return the rank that a result is stated at: the last of RANKS that chance reaches rarely.
+
+    Among the first 50 of 51 people nearly everybody is; one in five is as often as may be.
+
+    >>> [decide_rank(size) for size in (10, 51, 250, 6159)]
+    [1, 10, 50, 50]
+    """
+    return max((rank for rank in RANKS if 5 * rank <= gallery), default=RANKS[0])
+
+
 def find_direct(run: Evaluation, row: Retrieval) -> Retrieval | None:
-    """Return the better of the direct matchers under the conditions of `row`, by rank 50."""
+    """Return the better of the direct matchers under the conditions of `row`."""
     rows = [found for probe in DIRECT if (found := find_beside(run, row, probe))]
-    return max(rows, key=lambda found: found.cmc["50"].value, default=None)
+    rank = str(decide_rank(row.gallery))
+    return max(rows, key=lambda found: found.cmc[rank].value, default=None)
 
 
-def compare_probes(run: Evaluation, row: Retrieval, probe: str, rank: int = 50) -> str | None:
+def compare_probes(run: Evaluation, row: Retrieval, probe: str) -> str | None:
     """Say where `row` lies from another probe on the same people, or None if nobody compared.
 
-    By the paired bootstrap interval of the difference at this rank (section 7 of the protocol).
+    By the paired bootstrap interval of the difference at the rank that decides.
     """
+    rank = decide_rank(row.gallery)
     for found in run.comparisons:
         same = (found.views, found.jitter, found.gallery) == (row.views, row.jitter, row.gallery)
         if same and (found.first, found.second, found.rank) == (row.probe, probe, rank):

@@ -264,6 +264,16 @@ def test_the_summary_states_share_interval_and_chance(study: Study) -> None:
     assert sentences[-1].endswith("None failed.")
 
 
+def test_in_a_small_gallery_the_result_is_stated_where_chance_is_rare(
+    make_study: Callable[..., Study],
+) -> None:
+    few = make_study(51)
+
+    assert few.rank == 10
+    assert "among the first 10 of 51" in results.summarise(few)[0]
+    assert {column.group for column in results.build_grid(few).columns[1:]} == {"rank 10 ↑ with"}
+
+
 def test_the_summary_ends_with_the_first_claim_that_failed(study: Study) -> None:
     claims = Claims(("better than chance",), "better than the mean face: 0.01 (-0.02 to 0.04)")
     run = replace(study.best_run, claims=claims)
