@@ -113,3 +113,40 @@ def test_an_unknown_model_lists_the_known_ones(data: Path, tmp_path: Path) -> No
     assert result.exit_code == 3
     assert "pix3pix" in result.output
     assert "cyclegan" in result.output
+
+
+def evaluate(data: Path, out: Path, record: Path, *options: str) -> Result:
+    runs = out / "runs" / "person-0"
+    networks = ["--translator", str(runs / "pix2pix" / "checkpoint.safetensors")]
+    networks += ["--embedder", str(runs / "resnet18-pix2pix" / "checkpoint.safetensors")]
+    networks += ["--matcher", str(runs / "two_tower" / "checkpoint.safetensors")]
+    arguments = ["evaluate", "--data", str(data), "--out", str(record), *networks, *options]
+    return CliRunner().invoke(app, arguments)
+
+
+def test_evaluate_states_what_the_study_states(data: Path, out: Path, tmp_path: Path) -> None:
+    split, record = tmp_path / "split.json", tmp_path / "record.json"
+    made = CliRunner().invoke(app, ["split", str(data), "--folds", "3", "--out", str(split)])
+    assert made.exit_code == 0, made.output
+
+    result = evaluate(data, out, record, "--split", str(split), "--fold", "0")
+
+    assert result.exit_code == 0, result.output
+    assert "never forensic accuracy" in result.stdout
+    study = read_evaluations(out)["person-0-pix2pix-resnet18"]
+    again = Evaluation.from_json(record.read_text())
+    assert again.retrieval == study.retrieval
+    assert again.open_set == study.open_set
+
+
+def test_evaluate_refuses_people_who_were_trained_on(
+    data: Path, out: Path, tmp_path: Path
+) -> None:
+    split, record = tmp_path / "split.json", tmp_path / "record.json"
+    CliRunner().invoke(app, ["split", str(data), "--folds", "3", "--out", str(split)])
+
+    result = evaluate(data, out, record, "--split", str(split), "--fold", "1")
+
+    assert result.exit_code == 3
+    assert "was trained on" in result.output
+    assert not record.exists()
