@@ -12,6 +12,7 @@ import pytest
 from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
+from fcr_edge import __version__
 from fcr_train.checkpoint import load_checkpoint
 from fcr_train.cli import app
 from fcr_train.embedders import FaceEmbedder, load_embedder
@@ -28,6 +29,14 @@ def test_help_imports_nothing_heavy() -> None:
     )
 
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_package_runs_as_torchrun_starts_it() -> None:
+    program = [sys.executable, "-m", "fcr_train.cli", "--version"]
+
+    said = subprocess.run(program, check=True, capture_output=True, text=True)
+
+    assert said.stdout == f"{__version__}\n"
 
 
 def test_training_from_the_command_line(dataset_folder: Path, tmp_path: Path) -> None:
