@@ -18,7 +18,8 @@ from fcr_edge.errors import DataError
 from fcr_train.evaluate.card import list_limits, render_card
 from fcr_train.evaluate.figures import build_figures
 from fcr_train.evaluate.record import LEAD
-from fcr_train.evaluate.results import build_tables, measure_headline, summarise
+from fcr_train.evaluate.results import build_tables
+from fcr_train.evaluate.results.summary import measure_headline, summarise
 from fcr_train.evaluate.sheets import build_sheets
 from fcr_train.evaluate.study import SCHEMA, Illustration, write_name
 from fcr_train.evaluate.tables import Table, render_csv, render_markdown

@@ -13,8 +13,10 @@ import pytest
 from fcr_train.evaluate import record
 from fcr_train.evaluate.claims import claims
 from fcr_train.evaluate.record import Estimate, Measure, Views
+from fcr_train.evaluate.results import build_tables
 from fcr_train.evaluate.sheets import Candidate, Case, Search
 from fcr_train.evaluate.study import Best, Study
+from fcr_train.evaluate.tables import Cell, Table
 
 TRANSLATORS = {"cyclegan": 1.2, "pix2pix": 2.2, "cut": 1.4, "fastcut": 1.5}
 """How strongly each one's probes pull their mates to the front, 1 being chance."""
@@ -321,3 +323,32 @@ def make_study() -> Callable[..., Study]:
 def study() -> Study:
     """Four translators with four embedders on 300 people; no weights of Inception or LPIPS."""
     return build_study(300)
+
+
+@pytest.fixture(scope="session")
+def tables(study: Study) -> dict[str, Table]:
+    """The tables of the study by their names."""
+    return {table.name: table for table in build_tables(study)}
+
+
+@pytest.fixture(scope="session")
+def find_row() -> Callable[..., list[Cell]]:
+    """Return the cells of the one row of a table that begins with these words."""
+
+    def find(table: Table, *heads: str) -> list[Cell]:
+        begins = [[cell.text for cell in row.cells[: len(heads)]] for row in table.rows]
+        rows = [row for row, texts in zip(table.rows, begins, strict=True) if texts == [*heads]]
+        assert len(rows) == 1, f"{heads} stands {len(rows)} times in {table.name}"
+        return list(rows[0].cells)
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def find_column() -> Callable[..., int]:
+    """Return the place of a column by its name and the heading it shares."""
+
+    def find(table: Table, name: str, group: str) -> int:
+        return [(column.group, column.name) for column in table.columns].index((group, name))
+
+    return find

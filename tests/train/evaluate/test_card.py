@@ -4,7 +4,8 @@ import pytest
 
 from export import card as bundle_card
 from fcr_train.evaluate import card
-from fcr_train.evaluate.results import build_tables, summarise
+from fcr_train.evaluate.results import build_tables
+from fcr_train.evaluate.results.summary import summarise
 from fcr_train.evaluate.study import Study
 
 
