@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fcr_train.evaluate.claims import CLAIM_RANK
 from fcr_train.evaluate.results.basis import describe_basis
 from fcr_train.evaluate.results.rows import show_names
 from fcr_train.evaluate.tables import Cell, Column, Row, Table
@@ -28,7 +27,7 @@ def build_claims(study: Study) -> Table:
         says=(
             "Claims are earned in order, each with the interval clear of the one below: better "
             "than chance, than the mean face, than sex and age alone; not worse than the direct "
-            f"matcher. They are judged at rank {CLAIM_RANK}, with jitter on. After the first that "
+            f"matcher. They are judged at rank {study.rank}, with jitter on. After the first that "
             "fails nothing more is claimed."
         ),
         basis=describe_basis(study.best_run),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fcr_train.evaluate.claims import CLAIM_RANK
 from fcr_train.evaluate.results.basis import BASELINES
 from fcr_train.evaluate.results.rows import show_estimate
 from fcr_train.evaluate.study import (
@@ -96,7 +95,7 @@ def _say_claims(run: Evaluation) -> str:
     passed = "; ".join(run.claims.passed) or "none"
     failed = run.claims.failed
     end = "None failed." if failed is None else f"The first that failed: {failed}."
-    return f"Claims earned, judged at rank {CLAIM_RANK}: {passed}. {end}"
+    return f"Claims earned: {passed}. {end}"
 
 
 def measure_headline(study: Study) -> list[Bar]:

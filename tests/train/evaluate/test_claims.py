@@ -51,13 +51,13 @@ def make_row(low: float, views: Views = "both", *, jitter: bool = True) -> Retri
 
 
 def compare(rival: Probe, difference: Estimate) -> Comparison:
-    return Comparison("generated", rival, "both", True, 100, 10, difference, None)
+    return Comparison("generated", rival, "both", True, 100, 20, difference, None)
 
 
 def make_evaluation(
     rows: tuple[Retrieval, ...], *comparisons: Comparison, by: str = "person"
 ) -> Evaluation:
-    network = Network("densenet121", "tiny", "a" * 64, 1)
+    network = Network("densenet121", "tiny", "a" * 64, 1, 1)
     return Evaluation(
         "fcr-evaluation/1",
         "",
@@ -99,9 +99,9 @@ def test_all_claims_are_earned_in_order() -> None:
 @pytest.mark.parametrize(
     ("step", "low", "changed", "words"),
     [
-        (0, 0.1, None, r"better than chance: 0.500 (0.100 to 0.750) at rank 10 against 0.100"),
-        (1, 0.3, compare("mean face", WITHIN), "0.100 (-0.020 to 0.200) at rank 10"),
-        (2, 0.3, compare("sex and age", BELOW), "-0.100 (-0.200 to -0.010) at rank 10"),
+        (0, 0.2, None, r"better than chance: 0.500 (0.200 to 0.750) at rank 20 against 0.200"),
+        (1, 0.3, compare("mean face", WITHIN), "0.100 (-0.020 to 0.200) at rank 20"),
+        (2, 0.3, compare("sex and age", BELOW), "-0.100 (-0.200 to -0.010) at rank 20"),
         (3, 0.3, compare("film (two-tower)", BELOW), "film (two-tower), -0.100"),
         (3, 0.3, compare("film (linear)", BELOW), "film (linear), -0.100"),
     ],

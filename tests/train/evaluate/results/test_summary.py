@@ -41,6 +41,6 @@ def test_the_summary_ends_with_the_first_claim_that_failed(study: Study) -> None
     sentences = summarise(replace(study, evaluations=[run]))
 
     assert sentences[-1] == (
-        "Claims earned, judged at rank 10: better than chance. The first that failed: "
-        "better than the mean face: 0.01 (-0.02 to 0.04)."
+        "Claims earned: better than chance. The first that failed: better than the mean face: "
+        "0.01 (-0.02 to 0.04)."
     )
