@@ -70,7 +70,8 @@ def evaluate(
     from fcr_train.dataset import read_dataset
     from fcr_train.embedders import load_embedder
     from fcr_train.evaluate.benches import Systems, read_trained
-    from fcr_train.evaluate.examine import Examiner, Ground
+    from fcr_train.evaluate.examine import examine
+    from fcr_train.evaluate.findings import Examiner, Ground
     from fcr_train.files import write_whole
     from fcr_train.matcher import load_matcher
     from fcr_train.tasks import Plan
@@ -98,7 +99,7 @@ def evaluate(
     with counter("searches") as count:
         others = _read_distractors(distractors, dataset)
         ground = Ground(plan, str(systems.translator.checkpoint.config["soft_tissue"]), others)
-        evaluation = Examiner(ground, systems, networks).examine(count)
+        evaluation = examine([Examiner(ground, systems)], networks, count)
     write_whole(out, evaluation.to_json())
     if as_json:
         typer.echo(evaluation.to_json())
@@ -141,7 +142,17 @@ def compare(
     folds: Annotated[
         int, typer.Option(min=2, help="One part in so many of the people is held out.")
     ] = 5,
+    all_folds: Annotated[
+        bool,
+        typer.Option(
+            "--all-folds",
+            help="Hold out every part in turn, so that everybody is tested: for few people.",
+        ),
+    ] = False,
     seed: Seed = 1,
+    trainings: Annotated[
+        int, typer.Option(min=1, help="Train the best run so often, with seeds from --seed on.")
+    ] = 1,
     translators: Methods = "cyclegan,pix2pix,cut,fastcut",
     embedders: Methods = "vgg16,resnet18,resnet101,densenet121",
     weights: Annotated[
@@ -166,7 +177,7 @@ def compare(
     course = Course(
         dataset,
         preset,
-        _make_folds(dataset, by, folds, seed),
+        _make_folds(dataset, by, folds, seed, all_folds),
         folder,
         pick_device(device),
         shlex.join(["fcr-train", *sys.argv[1:]]),
@@ -176,6 +187,7 @@ def compare(
         _read_networks(inception, lpips),
         _read_distractors(distractors, dataset),
         find_backbones(weights or []),
+        trainings,
     )
     console = make_console()
 
@@ -185,8 +197,10 @@ def compare(
     typer.echo(Comparison(course, say, watcher, counter).run())
 
 
-def _make_folds(dataset: Dataset, by: Splits, folds: int, seed: int) -> list[Fold]:
-    """Hold out the first part by person, the first draw by pair, or both; check for leaks."""
+def _make_folds(
+    dataset: Dataset, by: Splits, folds: int, seed: int, all_folds: bool
+) -> list[list[Fold]]:
+    """Hold out the first part by person or every one, and the first draw by pair; check leaks."""
     from fcr_train.splits import check_leaks, split_by_pair, split_by_person
 
     splits = [split_by_person(dataset, folds, seed)]
@@ -195,7 +209,10 @@ def _make_folds(dataset: Dataset, by: Splits, folds: int, seed: int) -> list[Fol
     for made in splits:
         with counter("checking") as count:
             check_leaks(dataset, made, count)
-    return [made.fold(0) for made in splits]
+    return [
+        [made.fold(number) for number in range(len(made.folds) if all_folds else 1)]
+        for made in splits
+    ]
 
 
 def _read_distractors(folder: Path | None, dataset: Dataset) -> Dataset | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -30,6 +31,7 @@ from fcr_train.evaluate.retrieval import (
     Search,
     expect_precision,
     fuse_systems,
+    join,
     rank_mates,
     search_people,
     summarise,
@@ -49,6 +51,10 @@ SIDE = 64
 JITTER_SCALE, JITTER_SHIFT = 0.05, 6 / 256
 """Largest change of scale, and shift in each direction [share of the side]."""
 
+ESTIMATED = ("sex", "age")
+"""What is estimated from a film, of `fcr_edge.conditions.ATTRIBUTES`."""
+_LEAST_ERROR = 1e-3
+"""Of an estimate that leaving one out finds perfect."""
 _FILM_COMPONENTS, _FACE_COMPONENTS = 150, 60
 _PENALTIES = np.logspace(-1, 5, 13)
 _WEIGHTS = np.linspace(0, 1, 11)
@@ -176,6 +182,69 @@ def fit_weights(searches: tuple[Search, Search]) -> tuple[float, float]:
     return best, 1 - best
 
 
+@dataclass(frozen=True)
+class FilmEstimator:
+    """Sex and age as a film tells them: what is to be had without a face or a photograph.
+
+    Each is regressed on the film's principal components; whoever is enrolled is as similar as his
+    or her true sex and age are likely, the error being normal.
+    """
+
+    components: PCA
+    regressions: Mapping[str, RidgeCV]
+    errors: Mapping[str, float]
+    """Standard deviation of each estimate, leaving one out, in the units of `Conditions.value`."""
+
+    @classmethod
+    def fit(cls, films: UInt8[np.ndarray, "n h w c"], told: Sequence[Conditions]) -> FilmEstimator:
+        """Fit on training films of one view; `told` is of the person on each film.
+
+        What is known of fewer than 3, or is the same of all, is not estimated. Raises DataError
+        for fewer than 3 films.
+        """
+        if len(films) < 3:
+            raise DataError(f"{len(films)} films: give 3 or more to estimate sex and age from")
+        components = _fit_components(films, _FILM_COMPONENTS, whiten=False)
+        rows = components.transform(_flatten(films))
+        regressions, errors = {}, {}
+        for attribute in ESTIMATED:
+            values = _list_values(told, attribute)
+            known = ~np.isnan(values)
+            if known.sum() < 3 or np.ptp(values[known]) == 0:
+                continue
+            fitted = RidgeCV(_PENALTIES).fit(rows[known], values[known])
+            regressions[attribute] = fitted
+            # RidgeCV's score is the mean squared error of leaving one out, negated.
+            errors[attribute] = max(math.sqrt(-fitted.best_score_), _LEAST_ERROR)
+        return cls(components, regressions, errors)
+
+    def compare(
+        self, films: UInt8[np.ndarray, "p h w c"], enrolled: Sequence[Conditions]
+    ) -> Float32[np.ndarray, "p g"]:
+        """Return the log likelihood of each enrolled person's sex and age, up to a constant.
+
+        What is not known of somebody counts as it does on average.
+        """
+        rows = self.components.transform(_flatten(films))
+        total = np.zeros((len(films), len(enrolled)))
+        for attribute, regression in self.regressions.items():
+            values = _list_values(enrolled, attribute)
+            apart = regression.predict(rows)[:, None] - values
+            likely = -((apart / self.errors[attribute]) ** 2) / 2
+            known = ~np.isnan(values)
+            if known.any():
+                likely[:, ~known] = likely[:, known].mean(axis=1, keepdims=True)
+                total += likely
+        similarity: Float32[np.ndarray, "p g"] = total.astype(np.float32)
+        return similarity
+
+
+def _list_values(told: Sequence[Conditions], attribute: str) -> Float64[np.ndarray, " n"]:
+    """List an attribute as numbers, NaN where it is not known."""
+    values = [conditions.value(attribute) for conditions in told]
+    return np.array([np.nan if value is None else value for value in values])
+
+
 def jitter(
     pixels: UInt8[np.ndarray, "n h w c"],
     seed: int,
@@ -270,13 +339,16 @@ def _count_band(found: Search) -> Int64[np.ndarray, " p"]:
     return band
 
 
-def state_filter(found: Search, label: Label, bootstrap: Bootstrap = BOOTSTRAP) -> Retrieval:
+def state_filter(
+    found: Sequence[Search], label: Label, bootstrap: Bootstrap = BOOTSTRAP
+) -> Retrieval:
     """State a filter's figures: values are exact means, intervals those of one random order.
 
-    Each draw takes people with replacement and gives every mate a random rank in the band.
+    Each draw takes people with replacement and gives every mate a random rank in the band. The
+    searches are those of one fold, or of several, whose people are put together.
     """
-    exact = summarise(expect_filter(found), label, bootstrap)
-    ranks = _draw_ranks(_count_band(found), bootstrap)
+    exact = summarise(join([expect_filter(one) for one in found]), label, bootstrap)
+    ranks = _draw_ranks(np.concatenate([_count_band(one) for one in found]), bootstrap)
 
     def state(estimate: Estimate, drawn: Float64[np.ndarray, " draws"]) -> Estimate:
         return bound(estimate.value, drawn)

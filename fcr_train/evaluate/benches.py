@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,9 @@ from fcr_train.batches import Album, load_faces, load_skulls
 from fcr_train.checkpoint import digest
 from fcr_train.config import MatcherConfig, parse
 from fcr_train.evaluate import baselines
-from fcr_train.evaluate.baselines import SIDE, LinearMatcher
+from fcr_train.evaluate.baselines import ESTIMATED, SIDE, FilmEstimator, LinearMatcher
 from fcr_train.evaluate.record import Network, Views
-from fcr_train.evaluate.retrieval import Pictures, Search, search
+from fcr_train.evaluate.retrieval import Pictures, Search, search, search_people
 from fcr_train.matcher import TwoTower
 from fcr_train.tasks import embed, embed_skulls, generate
 from fcr_train.translators import translator_config
@@ -36,6 +37,8 @@ Searches = dict[Views, Search]
 """By view, frontal before lateral; both views fused come last."""
 
 VIEWS: tuple[Views, ...] = ("frontal", "lateral")
+KNOWN: Probe = "sex and age"
+"""Searches by what is known of a person, without similarities: a filter."""
 FILM_SEED, PHOTOGRAPH_SEED = 11, 12
 """Of the jitter: a film and a photograph are never moved alike."""
 
@@ -53,13 +56,25 @@ class Trained:
     def record(self) -> Network:
         """Name it for the record."""
         made = self.checkpoint
-        return Network(made.model, made.preset, self.sha256, made.step)
+        return Network(made.model, made.preset, self.sha256, made.step, int(made.data["seed"]))
 
 
 def read_trained(path: Path, load: Callable[[Path], tuple[nn.Module, Checkpoint]]) -> Trained:
     """Load a network by its loader, and hash its file. Raises DataError."""
     network, checkpoint = load(path)
     return Trained(network, checkpoint, digest(path))
+
+
+def describe_trained(networks: Sequence[Trained]) -> Network:
+    """Name the networks that folds of one study trained alike, one a fold, for the record.
+
+    Of several the hash is that of their hashes, and the steps those of the first.
+    """
+    first, *others = [trained.record for trained in networks]
+    if not others:
+        return first
+    hashes = "".join([first.checkpoint_sha256, *(other.checkpoint_sha256 for other in others)])
+    return replace(first, checkpoint_sha256=hashlib.sha256(hashes.encode()).hexdigest())
 
 
 @dataclass(frozen=True)
@@ -251,12 +266,29 @@ def _by_filter(bench: Bench) -> Searches:
     return found
 
 
+def _by_estimates(bench: Bench) -> Searches:
+    """Search by sex and age as the film tells them, to one who knows only training people."""
+    part, training, found = bench.part, bench.training, {}
+    for view in part.views:
+        films, others = of_view(part.films(SIDE), view), of_view(training.films(SIDE), view)
+        estimator = FilmEstimator.fit(
+            others.pixels, [training.told[name] for name in others.people]
+        )
+        stored = sorted({row.person for row in part.photograph_rows if row.view == view})
+        probes = sorted({*films.people})
+        shown = films.pixels[[films.people.index(person) for person in probes]]
+        similarity = estimator.compare(shown, [part.told[person] for person in stored])
+        found[view] = search_people(probes, stored, similarity)
+    return found
+
+
 _SYSTEMS: Mapping[Probe, Callable[[Bench], Searches]] = {
     "generated": _by_generated,
     "film (two-tower)": _by_two_tower,
     "film (linear)": _by_linear,
     "mean face": _by_mean_face,
-    "sex and age": _by_filter,
+    KNOWN: _by_filter,
+    "estimated sex and age": _by_estimates,
     "nearest training face": _by_nearest_face,
     "photograph": _by_photograph,
 }
@@ -265,6 +297,9 @@ _SYSTEMS: Mapping[Probe, Callable[[Bench], Searches]] = {
 def list_probes(systems: Systems, part: Part) -> list[Probe]:
     """List the kinds of probe that can be searched with here."""
     probes = [*_SYSTEMS]
+    told = part.dataset.told.values()
+    if all(one.value(attribute) is None for one in told for attribute in ESTIMATED):
+        probes.remove("estimated sex and age")
     if systems.matcher is None:
         probes.remove("film (two-tower)")
     pairs = [row.pair for row in part.dataset.gallery()]

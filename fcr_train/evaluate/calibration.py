@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,8 @@ from fcr_train.evaluate.record import (
 from fcr_train.evaluate.retrieval import SEED, Search
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jaxtyping import Bool, Float64, Int64
 
 FOLDS = 5
@@ -40,7 +43,7 @@ class Pairs:
     """Similarities of named pairs of one set of people: row, the probe; column, the photograph."""
 
     similarity: Float64[np.ndarray, "p p"]
-    """Same person on the diagonal."""
+    """Same person on the diagonal; NaN for a pair of two folds, which nothing compared."""
 
     @property
     def same(self) -> Float64[np.ndarray, " p"]:
@@ -50,16 +53,34 @@ class Pairs:
     @property
     def different(self) -> Float64[np.ndarray, " pairs"]:
         """Similarities of the pairs of two persons."""
-        return self.similarity[~np.eye(len(self.similarity), dtype=bool)]
+        different: Float64[np.ndarray, " pairs"] = self.similarity[self.apart]
+        return different
+
+    @property
+    def apart(self) -> Bool[np.ndarray, "p p"]:
+        """Tell which pairs are of two persons who were compared."""
+        apart: Bool[np.ndarray, "p p"] = ~np.isnan(self.similarity)
+        np.fill_diagonal(apart, False)
+        return apart
 
     def of(self, people: Int64[np.ndarray, " q"]) -> Pairs:
         """Return the pairs among some of the people."""
         return Pairs(self.similarity[np.ix_(people, people)])
 
 
-def pair_people(found: Search) -> Pairs:
-    """Pair everybody searched for with everybody searched for; distractors are left out."""
-    return Pairs(found.people[:, found.mates].astype(np.float64))
+def pair_people(found: Sequence[Search]) -> Pairs:
+    """Pair everybody searched for in a fold with one another; distractors are left out."""
+    people = sum(len(one.probes) for one in found)
+    similarity = np.full((people, people), np.nan)
+    for place, one in zip(_list_places(found), found, strict=True):
+        similarity[np.ix_(place, place)] = one.people[:, one.mates]
+    return Pairs(similarity)
+
+
+def _list_places(found: Sequence[Search]) -> list[Int64[np.ndarray, " part"]]:
+    """List the places of each fold's people, one fold after the other."""
+    ends = np.cumsum([0, *(len(one.probes) for one in found)])
+    return [np.arange(start, end) for start, end in pairwise(ends)]
 
 
 def fit(pairs: Pairs, population: str) -> CalibrationFit:
@@ -145,41 +166,51 @@ def compute_cllr_min(
 
 
 def measure_calibration(
-    found: Search,
+    found: Sequence[Search],
     views: Views,
     population: str,
     bootstrap: Bootstrap = BOOTSTRAP,
     folds: int = FOLDS,
     seed: int = SEED,
 ) -> Calibration:
-    """Calibrate on folds of people and measure on the people left out.
+    """Calibrate on some people and measure on the people left out.
 
-    A pair is measured where both its persons are in the fold that is left out, so nobody is
+    Args:
+        found: The search of one fold, whose people are dealt into `folds` parts; or those of
+            several, each of which is left out in turn.
+        views: What was searched.
+        population: Whom "different persons" stands for.
+        bootstrap: Draws of people.
+        folds: Parts that the people of one fold are dealt into.
+        seed: Of the dealing.
+
+    A pair is measured where both its persons are in the part that is left out, so nobody is
     measured with a map that was fitted with him or her. Raises DataError for under 4 people.
     """
     pairs = pair_people(found)
-    parts = deal(len(found.probes), folds, seed)
+    people = len(pairs.similarity)
+    parts = deal(people, folds, seed) if len(found) == 1 else _list_places(found)
     log10_lr = np.zeros_like(pairs.similarity)
     within = np.zeros(log10_lr.shape, bool)
     caps = []
     for part in parts:
-        rest = np.setdiff1d(np.arange(len(found.probes)), part)
+        rest = np.setdiff1d(np.arange(people), part)
         fitted = fit(pairs.of(rest), population)
         place = np.ix_(part, part)
         log10_lr[place], within[place] = apply(fitted, pairs.similarity[place]), True
         caps.append(fitted.cap_log10)
     same = np.diagonal(log10_lr)
-    apart = within & ~np.eye(len(within), dtype=bool)
+    apart = within & pairs.apart
     return Calibration(
         views,
-        len(found.probes),
+        people,
         bound(compute_cllr(same, log10_lr[apart]), _resample_cllr(log10_lr, apart, bootstrap)),
         compute_cllr_min(same, log10_lr[apart]),
         min(caps),
         "logistic",
         Tippett(trace_tippett(same), trace_tippett(log10_lr[apart])),
         Misleading(float((same < 0).mean()), float((log10_lr[apart] > 0).mean())),
-        fit(pairs, population),
+        fit(pairs, population) if len(found) == 1 else None,
     )
 
 

@@ -1,25 +1,25 @@
-"""One translator and embedder, perhaps a direct matcher, measured on people they never saw."""
+"""Networks measured on people they never saw: one fold, or several put together."""
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import fcr_edge
 from fcr_edge.latency import describe_machine
 from fcr_train.evaluate import baselines
-from fcr_train.evaluate.benches import Bench, Part, Systems, list_probes, of_view
+from fcr_train.evaluate.benches import KNOWN, describe_trained
 from fcr_train.evaluate.calibration import measure_calibration
 from fcr_train.evaluate.claims import claims
+from fcr_train.evaluate.findings import JITTERS, is_collapsed
 from fcr_train.evaluate.groups import measure_groups
 from fcr_train.evaluate.images import Faces, Networks, measure_images
 from fcr_train.evaluate.intervals import BOOTSTRAP
-from fcr_train.evaluate.open_set import attempt, measure_open_set
+from fcr_train.evaluate.open_set import attempt, join_attempts, measure_open_set
 from fcr_train.evaluate.record import (
     NOTICES,
     RANKS,
@@ -32,22 +32,18 @@ from fcr_train.evaluate.retrieval import (
     DRAWS,
     Label,
     compare,
-    fit_scale,
-    fuse_systems,
-    fuse_views,
+    join,
     measure,
     measure_drawn,
     standardise,
     state_chance,
     summarise,
 )
-from fcr_train.tasks.plan import list_unseen, refuse_leak
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from fcr_train.dataset import Dataset
-    from fcr_train.evaluate.benches import Searches
+    from fcr_train.evaluate.findings import Examiner, Findings
     from fcr_train.evaluate.record import (
         Calibration,
         Comparison,
@@ -61,192 +57,177 @@ if TYPE_CHECKING:
         Views,
     )
     from fcr_train.evaluate.retrieval import Outcome, Search
-    from fcr_train.tasks.plan import Plan
-
-logger = logging.getLogger(__name__)
 
 SMALLER_GALLERIES = (51, 1000, 6159)
 """The seed paper's people, a round number, the FBI's gallery: drawn where more are enrolled."""
-RIVALS: tuple[Probe, ...] = ("mean face", "sex and age", "film (linear)", "film (two-tower)")
+RIVALS: tuple[Probe, ...] = (
+    "mean face",
+    "sex and age",
+    "estimated sex and age",
+    "film (linear)",
+    "film (two-tower)",
+)
 """What the generated face is set against, on the same people."""
 DRAWN: tuple[Probe, ...] = ("generated", "film (linear)", "film (two-tower)", "photograph")
 """Whose figures are stated in smaller galleries, too."""
 FEWEST_CALIBRATED = 20
 """People below whom a likelihood ratio is not worth printing (our rule)."""
-_SETTINGS = (False, True)
-"""Without jitter and with it."""
 
 
-class Ground:
-    """The people on whom networks are measured: read once, however many networks are."""
+def examine(
+    examiners: Sequence[Examiner],
+    networks: Networks | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Search with everything, without jitter and with it, and measure.
 
-    def __init__(self, plan: Plan[Any], recipe: str, distractors: Dataset | None = None) -> None:
-        self.plan = plan
-        self.distractors = distractors
-        divided = plan.divide()
-        self.unseen = list_unseen(divided)
-        apart = divided.test is not None and divided.test is not divided.validation
-        whom = {
-            "training": divided.training,
-            "test": divided.test or divided.validation,
-            # Scales and weights of fusions are fitted on them: never on test people.
-            "fitting": divided.validation if apart else divided.training,
-        }
-        self.parts = {
-            (name, jitter): Part(part, recipe, jitter, distractors if name == "test" else None)
-            for name, part in whom.items()
-            for jitter in _SETTINGS
-        }
-        self.training, self.test, self.fitting = whom.values()
+    Args:
+        examiners: One a fold. The people of several folds, each searched for among those of the
+            own fold, are put together, as if one system had been tested on them all.
+        networks: What measures pictures by weights that the user gave.
+        progress: Counts the searches.
 
-
-class Examiner:
-    """Measures networks on the people whom a plan holds out."""
-
-    def __init__(self, ground: Ground, systems: Systems, networks: Networks | None = None) -> None:
-        self.ground, self.systems, self.networks = ground, systems, networks or Networks()
-        for trained in (systems.translator, systems.embedder, systems.matcher):
-            if trained is not None:
-                refuse_leak(trained.checkpoint, ground.plan, ground.unseen)
-
-    def examine(self, progress: Callable[[int, int], None] | None = None) -> Evaluation:
-        """Search with everything, without jitter and with it, and measure."""
-        started = time.monotonic()
-        tell = progress or (lambda done, total: None)
-        tables = []
-        for number, jitter in enumerate(_SETTINGS):
-            tables.append(_Setting(self, jitter))
-            tables[-1].search_all(_count_from(number, tell))
-        still, moved = tables
-        evaluation = Evaluation(
-            "fcr-evaluation/1",
-            NOTICES[self.level],
-            datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            fcr_edge.__version__,
-            self.level,
-            self._split(),
-            People(len(self.ground.training.people), len(self.ground.test.people)),
-            self.ground.plan.dataset.sha256,
-            self.systems.translator.record,
-            self.systems.embedder.record,
-            self.systems.matcher.record if self.systems.matcher else None,
-            BOOTSTRAP,
-            tuple(row for setting in tables for row in setting.retrieval()),
-            tuple(row for setting in tables for row in setting.comparisons()),
-            tuple(moved.open_set()),
-            tuple(moved.calibration(self.population)),
-            *moved.groups(),
-            tuple(still.images(self.networks)),
-            Claims((), None),
-            time.monotonic() - started,
-            describe_machine(),
+    Raises DataError where a person is in two folds, or two folds are of different splits.
+    """
+    started = time.monotonic()
+    step = _count(progress, len(JITTERS) * sum(len(each.probes) for each in examiners))
+    still, moved = (
+        _Statement(
+            [each.find(jitter, step) for each in examiners], _tell_origin(examiners), jitter
         )
-        return replace(evaluation, claims=claims(evaluation))
+        for jitter in JITTERS
+    )
+    matchers = [each.systems.matcher for each in examiners]
+    level = _level(examiners)
+    evaluation = Evaluation(
+        "fcr-evaluation/1",
+        NOTICES[level],
+        datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        fcr_edge.__version__,
+        level,
+        _describe_split(examiners),
+        People(
+            min(len(each.ground.training.people) for each in examiners),
+            sum(len(each.ground.test.people) for each in examiners),
+        ),
+        examiners[0].ground.plan.dataset.sha256,
+        describe_trained([each.systems.translator for each in examiners]),
+        describe_trained([each.systems.embedder for each in examiners]),
+        describe_trained([found for found in matchers if found]) if all(matchers) else None,
+        BOOTSTRAP,
+        tuple(row for statement in (still, moved) for row in statement.retrieval()),
+        tuple(row for statement in (still, moved) for row in statement.comparisons()),
+        tuple(moved.open_set()),
+        tuple(moved.calibration(_tell_population(examiners, level))),
+        *moved.groups(examiners),
+        tuple(still.images(networks or Networks())),
+        Claims((), None),
+        time.monotonic() - started,
+        describe_machine(),
+    )
+    return replace(evaluation, claims=claims(evaluation))
 
-    def validate(self) -> float:
-        """Return the mean reciprocal rank of generated faces on the people who are fitted on.
 
-        With jitter, both views where there are both: what models are chosen by.
+def _count(progress: Callable[[int, int], None] | None, total: int) -> Callable[[], None]:
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    return step
+
+
+def _level(examiners: Sequence[Examiner]) -> Level:
+    """Say how strong evidence from these people is."""
+    return "S" if examiners[0].ground.plan.dataset.is_simulated else "P"
+
+
+def _tell_origin(examiners: Sequence[Examiner]) -> str:
+    """Say who is enrolled."""
+    others = examiners[0].ground.distractors
+    people = "all test people" + (" of one's fold" if len(examiners) > 1 else "")
+    return people + (f" and {len(others.people):,} distractors" if others else "")
+
+
+def _tell_population(examiners: Sequence[Examiner], level: Level) -> str:
+    """Say whom "different persons" stands for."""
+    people = [person for each in examiners for person in each.ground.test.people]
+    ages = [person.age for person in people if person.age is not None]
+    spread = f", {min(ages):.0f} to {max(ages):.0f} years" if ages else ""
+    return ("simulated people" if level == "S" else "people of the dataset") + spread
+
+
+def _describe_split(examiners: Sequence[Examiner]) -> SplitUsed:
+    plan = examiners[0].ground.plan
+    if plan.fold is None:
+        return SplitUsed("person", None, plan.config.split.seed)
+    number = plan.fold.number if len(examiners) == 1 else None
+    return SplitUsed(plan.fold.split.by, number, plan.fold.split.seed)
+
+
+class _Statement:
+    """What was found under one setting of the jitter, stated in figures."""
+
+    def __init__(self, findings: Sequence[Findings], origin: str, jitter: bool) -> None:
+        self.findings, self.origin, self.jitter = findings, origin, jitter
+        self.outcomes: dict[Probe, dict[Views, Outcome]] = {
+            probe: {views: join([_rank(probe, one) for one in self._of(probe, views)])
+                    for views in self._list_views(probe)}
+            for probe in findings[0].searches
+            if all(probe in each.searches for each in findings)
+        }  # fmt: skip
+
+    def _list_views(self, probe: Probe) -> list[Views]:
+        """List the views that every fold was searched in."""
+        first, *others = [each.searches[probe] for each in self.findings]
+        return [views for views in first if all(views in other for other in others)]
+
+    def _of(self, probe: Probe, views: Views) -> list[Search]:
+        return [each.searches[probe][views] for each in self.findings]
+
+    def _scaled(self, views: Views) -> list[Search]:
+        """Return the searches with generated faces on a scale that the folds have in common.
+
+        A single fold keeps its cosines, which are what the field sees.
         """
-        setting = _Setting(self, jitter=True)
-        fit = setting.fitting.search("generated")
-        found = join_views(fit, fit)
-        search = found.get("both") or next(iter(found.values()))
-        return float(measure(search).reciprocal_rank.mean())
-
-    @property
-    def origin(self) -> str:
-        """Say who is enrolled."""
-        others = self.ground.distractors
-        return "all test people" + (f" and {len(others.people):,} distractors" if others else "")
-
-    @property
-    def level(self) -> Level:
-        """How strong evidence from these people is."""
-        return "S" if self.ground.plan.dataset.is_simulated else "P"
-
-    @property
-    def population(self) -> str:
-        """Say whom "different persons" stands for."""
-        ages = [person.age for person in self.ground.test.people if person.age is not None]
-        spread = f", {min(ages):.0f} to {max(ages):.0f} years" if ages else ""
-        kind = "simulated people" if self.level == "S" else "people of the dataset"
-        return f"{kind}{spread}"
-
-    def _split(self) -> SplitUsed:
-        fold = self.ground.plan.fold
-        if fold is None:
-            return SplitUsed("person", None, self.ground.plan.config.split.seed)
-        return SplitUsed(fold.split.by, fold.number, fold.split.seed)
-
-
-class _Setting:
-    """Everything searched under one setting of the jitter."""
-
-    def __init__(self, examiner: Examiner, jitter: bool) -> None:
-        self.jitter, self.origin, systems = jitter, examiner.origin, examiner.systems
-        training, test, fitting = (
-            examiner.ground.parts[name, jitter] for name in ("training", "test", "fitting")
-        )
-        self.bench, self.fitting = (
-            Bench(systems, test, training),
-            Bench(systems, fitting, training),
-        )
-        self.searches: dict[Probe, Searches] = {}
-        self.outcomes: dict[Probe, dict[Views, Outcome]] = {}
-
-    def search_all(self, progress: Callable[[int, int], None]) -> None:
-        """Search with every kind of probe, fuse views and systems, and rank."""
-        probes = list_probes(self.bench.systems, self.bench.part)
-        fitted = {}
-        for done, probe in enumerate(probes, start=1):
-            found, fit = self.bench.search(probe), self.fitting.search(probe)
-            known = probe == "sex and age"  # no similarity, so there is nothing to scale
-            self.searches[probe] = join_views(found, None if known else fit)
-            fitted[probe] = join_views(fit, None if known else fit)
-            if any(is_collapsed(one) for one in found.values()):
-                logger.warning("%s: everybody looks alike, so the order is random", probe)
-            progress(done, len(probes))
-        direct: Probe = "film (two-tower)" if "film (two-tower)" in probes else "film (linear)"
-        self.searches["fusion"] = {
-            views: join_systems(
-                (found, self.searches[direct][views]),
-                (fitted["generated"][views], fitted[direct][views]),
-            )
-            for views, found in self.searches["generated"].items()
-        }
-        self.outcomes = {
-            probe: {
-                views: baselines.expect_filter(one) if probe == "sex and age" else measure(one)
-                for views, one in found.items()
-            }
-            for probe, found in self.searches.items()
-        }
+        found = self._of("generated", views)
+        if len(found) == 1:
+            return found
+        return [
+            standardise(one, each.scales[views]) if views in each.scales else one
+            for one, each in zip(found, self.findings, strict=True)
+        ]
 
     def retrieval(self) -> Iterator[Retrieval]:
         """Yield the rows of every kind of probe, in whole and in smaller galleries."""
-        for views, found in self.searches["generated"].items():
-            counts = count_pictures(found)
+        for views, outcome in self.outcomes["generated"].items():
+            found = self._of("generated", views)
+            counts = {name: n for one in found for name, n in count_pictures(one).items()}
             chance = self._label("chance", views)
-            yield state_chance(self.outcomes["generated"][views], counts, chance)
-            for probe in self.searches:
-                yield from self._rows(probe, views)
-            for size in SMALLER_GALLERIES:
-                if size < len(found.enrolled):
-                    drawn = replace(self.outcomes["generated"][views], gallery=size)
-                    label = replace(chance, origin=_tell_drawn(size))
-                    yield state_chance(drawn, counts, label)
+            yield state_chance(outcome, counts, chance)
+            for probe, outcomes in self.outcomes.items():
+                if views in outcomes:
+                    yield from self._rows(probe, views)
+            for size in self._list_smaller(views):
+                label = replace(chance, origin=_tell_drawn(size))
+                yield state_chance(replace(outcome, gallery=size), counts, label)
 
     def _rows(self, probe: Probe, views: Views) -> Iterator[Retrieval]:
-        found, label = self.searches[probe][views], self._label(probe, views)
-        if probe == "sex and age":
+        found, label = self._of(probe, views), self._label(probe, views)
+        if probe == KNOWN:
             yield baselines.state_filter(found, label)
         else:
             yield summarise(self.outcomes[probe][views], label)
-        for size in SMALLER_GALLERIES if probe in DRAWN else ():
-            if size < len(found.enrolled):
-                drawn = measure_drawn(found, size)
-                yield summarise(drawn, replace(label, origin=_tell_drawn(size)))
+        for size in self._list_smaller(views) if probe in DRAWN else ():
+            drawn = join([measure_drawn(one, size) for one in found])
+            yield summarise(drawn, replace(label, origin=_tell_drawn(size)))
+
+    def _list_smaller(self, views: Views) -> list[int]:
+        least = min(len(one.enrolled) for one in self._of("generated", views))
+        return [size for size in SMALLER_GALLERIES if size < least]
 
     def _label(self, probe: Probe, views: Views) -> Label:
         return Label(probe, views, self.jitter, self.origin)
@@ -262,75 +243,41 @@ class _Setting:
 
     def open_set(self) -> Iterator[OpenSet]:
         """Yield FNIR and FPIR of the generated face."""
-        for views, found in self.searches["generated"].items():
-            yield measure_open_set(attempt(found), views)
+        for views in self.outcomes["generated"]:
+            attempts = [attempt(one) for one in self._scaled(views)]
+            yield measure_open_set(join_attempts(attempts), views)
 
     def calibration(self, population: str) -> Iterator[Calibration]:
         """Yield likelihood ratios of the generated face, where there are people enough."""
-        for views, found in self.searches["generated"].items():
-            if len(found.probes) >= FEWEST_CALIBRATED and not is_collapsed(found):
+        for views in self.outcomes["generated"]:
+            found = self._scaled(views)
+            people = sum(len(one.probes) for one in found)
+            if people >= FEWEST_CALIBRATED and not any(is_collapsed(one) for one in found):
                 yield measure_calibration(found, views, population)
 
-    def groups(self) -> tuple[tuple[Group, ...], tuple[Gap, ...]]:
+    def groups(self, examiners: Sequence[Examiner]) -> tuple[tuple[Group, ...], tuple[Gap, ...]]:
         """Return the figures by sex, age and BMI: of both views where there are both."""
         outcomes = self.outcomes["generated"]
         views = "both" if "both" in outcomes else next(iter(outcomes))
-        attempts = attempt(self.searches["generated"][views])
-        return measure_groups(outcomes[views], attempts, self.bench.part.told)
+        attempts = join_attempts([attempt(one) for one in self._scaled(views)])
+        told = examiners[0].ground.plan.dataset.told
+        return measure_groups(outcomes[views], attempts, told)
 
     def images(self, networks: Networks) -> Iterator[Images]:
         """Yield how the generated faces look beside the true ones, view by view."""
-        bench = self.bench
-        size = bench.generated.pixels.shape[1]
-        mates, others = bench.part.mates(size), bench.training.mates(size)
-        for view in bench.part.views:
-            drawn, true = of_view(bench.generated, view), of_view(mates, view)
-            faces = Faces(
-                drawn.pixels,
-                true.pixels,
-                drawn.people,
-                baselines.mean_face(of_view(others, view).pixels),
-                bench.embed(drawn).vectors,
-                bench.embed(true).vectors,
-            )
-            yield measure_images(faces, view, networks)
+        for views in self.findings[0].faces:
+            faces = [each.faces[views] for each in self.findings if views in each.faces]
+            yield measure_images(Faces.join(faces), views, networks)
 
 
-def _count_from(number: int, tell: Callable[[int, int], None]) -> Callable[[int, int], None]:
-    """Count the steps of one setting among those of all."""
-    return lambda done, total: tell(number * total + done, len(_SETTINGS) * total)
-
-
-def join_views(found: Searches, fit: Searches | None) -> Searches:
-    """Add the average of the views, standardised, where there are two and people with both."""
-    common = set.intersection(*({*one.probes} for one in found.values()))
-    if len(found) < 2 or len(common) < 2:
-        return found
-    scaled = [_scale(one, fit[view]) if fit else one for view, one in found.items()]
-    return {**found, "both": fuse_views(scaled)}
-
-
-def join_systems(found: tuple[Search, Search], fit: tuple[Search, Search]) -> Search:
-    """Average two systems' standardised searches by the weights that rank the others best."""
-    ours, theirs = (_scale(one, other) for one, other in zip(found, fit, strict=True))
-    weights = baselines.fit_weights((_scale(fit[0], fit[0]), _scale(fit[1], fit[1])))
-    return fuse_systems((ours, theirs), weights)
+def _rank(probe: Probe, found: Search) -> Outcome:
+    return baselines.expect_filter(found) if probe == KNOWN else measure(found)
 
 
 def count_pictures(found: Search) -> dict[str, int]:
     """Count the photographs of each person enrolled."""
-    owners = found.owners.tolist()
-    return {name: owners.count(place) for place, name in enumerate(found.enrolled)}
-
-
-def is_collapsed(found: Search) -> bool:
-    """Tell whether everybody looks alike to a system, so that it knows nothing."""
-    return bool(np.ptp(found.people) == 0)
-
-
-def _scale(found: Search, fit: Search) -> Search:
-    """Standardise; of a system that has collapsed nothing is left but random order."""
-    return found if is_collapsed(fit) else standardise(found, fit_scale(fit))
+    counts = np.bincount(found.owners, minlength=len(found.enrolled))
+    return dict(zip(found.enrolled, counts.tolist(), strict=True))
 
 
 def _tell_drawn(size: int) -> str:

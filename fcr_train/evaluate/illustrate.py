@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float64, UInt8
 
     from fcr_train.evaluate.benches import Trained
-    from fcr_train.evaluate.examine import Examiner
+    from fcr_train.evaluate.findings import Examiner
     from fcr_train.evaluate.record import Views
 
 SHOWN = 5

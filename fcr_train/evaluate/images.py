@@ -6,7 +6,7 @@ import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -66,6 +66,13 @@ class Networks:
     lpips: nn.Module | None = None
 
 
+class Embeddings(NamedTuple):
+    """Unit vectors of generated faces and of their photographs, by one embedder."""
+
+    generated: Float32[np.ndarray, "n d"]
+    photographs: Float32[np.ndarray, "n d"]
+
+
 @dataclass(frozen=True)
 class Faces:
     """Generated faces of one view, each beside a photograph of the same person."""
@@ -73,11 +80,10 @@ class Faces:
     generated: UInt8[np.ndarray, "n h w 3"]
     photographs: UInt8[np.ndarray, "n h w 3"]
     people: tuple[str, ...]
-    mean_face: UInt8[np.ndarray, "h w 3"]
-    """Of the training photographs of the view."""
-    generated_embeddings: Float32[np.ndarray, "n d"]
-    """Unit vectors of the project's embedder."""
-    photograph_embeddings: Float32[np.ndarray, "n d"]
+    mean_faces: UInt8[np.ndarray, "n h w 3"]
+    """The mean of the training photographs of the view, once for each face."""
+    embeddings: tuple[Embeddings, ...]
+    """By the project's embedder; of several folds, each with one of its own, one after another."""
 
     def __post_init__(self) -> None:
         if self.generated.shape != self.photographs.shape:
@@ -90,6 +96,17 @@ class Faces:
                 f"pictures of {len({*self.people})} people cannot be set beside those of others:"
                 " give 2 or more"
             )
+
+    @classmethod
+    def join(cls, folds: Sequence[Faces]) -> Faces:
+        """Put the faces of several folds together."""
+        generated, photographs, mean_faces = (
+            np.concatenate([getattr(fold, name) for fold in folds])
+            for name in ("generated", "photographs", "mean_faces")
+        )
+        people = tuple(name for fold in folds for name in fold.people)
+        embeddings = tuple(pair for fold in folds for pair in fold.embeddings)
+        return cls(generated, photographs, people, mean_faces, embeddings)
 
 
 def load_inception(
@@ -174,7 +191,6 @@ def measure_images(
     number = len(faces.generated)
     step = _count(progress, 3 * number + (0 if networks.inception is None else 2 * number))
     others = faces.photographs[_pick_others(faces.people)]
-    means = np.broadcast_to(faces.mean_face, faces.photographs.shape)
 
     def compare(
         pictures: UInt8[np.ndarray, "n h w 3"], targets: UInt8[np.ndarray, "n h w 3"]
@@ -187,19 +203,36 @@ def measure_images(
         n=number,
         ssim_settings=SSIM_SETTINGS,
         ssim=compare(faces.generated, faces.photographs),
-        ssim_mean_face=compare(means, faces.photographs),
+        ssim_mean_face=compare(faces.mean_faces, faces.photographs),
         ssim_other_person=compare(faces.generated, others),
         fid=fid,
         fid_floor=fid_floor,
         kid=kid,
         inception_score=inception_score,
         lpips=_measure_lpips(faces, networks.lpips),
-        embedder_distance=measure_kid(
-            faces.photograph_embeddings.astype(np.float64),
-            faces.generated_embeddings.astype(np.float64),
-            gamma=1.0,  # Of unit vectors: the kernel then is (cosine + 1)^3.
+        embedder_distance=_average_measures(
+            [_measure_with_embedder(it) for it in faces.embeddings]
         ),
     )
+
+
+def _measure_with_embedder(embeddings: Embeddings) -> Measure:
+    return measure_kid(
+        embeddings.photographs.astype(np.float64),
+        embeddings.generated.astype(np.float64),
+        gamma=1.0,  # Of unit vectors: the kernel then is (cosine + 1)^3.
+    )
+
+
+def _average_measures(folds: Sequence[Measure]) -> Measure:
+    """Average what folds measured each with an embedder of its own; one fold's stays as it is."""
+    if len(folds) == 1:
+        return folds[0]
+    values = [fold.value for fold in folds if fold.value is not None]
+    if len(values) < len(folds):
+        return Measure(None, None, "not computed: a fold has too few pictures")
+    spread = float(np.std(values))
+    return Measure(float(np.mean(values)), spread, f"mean of {len(folds)} folds' embedders")
 
 
 def _count(progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None]:

@@ -92,6 +92,13 @@ SECTIONS = (
         "In a fixed order, on people never seen, with jitter on.",
         ("table9-",),
     ),
+    (
+        "training",
+        "Chance of training",
+        "Two trainings of one method differ. A difference between methods that is no larger than "
+        "that says nothing.",
+        ("table10-",),
+    ),
 )
 """Name, title, what to mind, and the parts by the beginnings of their names, in order."""
 

@@ -44,6 +44,7 @@ Probe = Literal[
     "film (linear)",
     "mean face",
     "sex and age",
+    "estimated sex and age",
     "chance",
     "nearest training face",
     "photograph",
@@ -176,8 +177,9 @@ class Calibration:
     method: Literal["logistic"]
     tippett: Tippett
     misleading: Misleading
-    fit: CalibrationFit
-    """Fitted on all of these people: for the field, not what `cllr` was measured with."""
+    fit: CalibrationFit | None
+    """Fitted on all of these people: for the field, not what `cllr` was measured with. None where
+    folds were put together: each has networks of its own, so no map fits one of them."""
 
 
 @dataclass(frozen=True)
@@ -248,6 +250,8 @@ class Network:
     preset: str
     checkpoint_sha256: str
     steps: int
+    seed: int
+    """Of its training."""
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,8 @@ class Study:
     """What repeats the study, as it is typed."""
     created: str
     """When the study was made, ISO 8601."""
+    again: Sequence[Evaluation] = ()
+    """The best run trained again with other seeds: how much chance of training moves figures."""
     cases: Sequence[Case] = ()
     """People drawn at random, a case for each view (as the seed paper's Figs. 6 and 7)."""
     worst_by_rank: Sequence[Case] = ()

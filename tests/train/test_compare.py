@@ -82,14 +82,14 @@ def test_what_is_finished_is_not_done_again(data: Path, out: Path) -> None:
 def test_an_interrupted_study_goes_on_to_the_same_figures(
     data: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fcr_train.evaluate import examine
+    from fcr_train import compare as study
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     few = ("--translators", "pix2pix", "--embedders", "resnet18")
     with monkeypatch.context() as patch:
-        patch.setattr(examine.Examiner, "examine", interrupt)
+        patch.setattr(study, "examine", interrupt)
         assert compare(data, tmp_path / "study", *few).exit_code != 0
     assert not (tmp_path / "study" / "report").exists()
 
@@ -105,6 +105,42 @@ def test_a_folder_of_another_study_is_not_mixed_in(data: Path, out: Path) -> Non
 
     assert result.exit_code == 3
     assert "choose another --out" in result.output
+
+
+@pytest.fixture(scope="module")
+def thorough(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("thorough")
+    few = ("--translators", "pix2pix", "--embedders", "resnet18")
+    result = compare(data, out, *few, "--all-folds", "--trainings", "2")
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def test_all_folds_test_everybody_once(thorough: Path) -> None:
+    evaluations = read_evaluations(thorough)
+    pooled = evaluations["person-all-pix2pix-resnet18"]
+
+    assert pooled.people.test == PEOPLE
+    assert pooled.split.fold is None
+    assert {row.probes for row in pooled.retrieval} == {PEOPLE}
+    assert {row.gallery for row in pooled.retrieval} == {PEOPLE // 3}
+    best = json.loads((thorough / "best.json").read_text())
+    assert best["checkpoints"]["translator"] == "runs/person-0/pix2pix/checkpoint.safetensors"
+    assert "mean of 3 folds" in best["why"]
+
+
+def test_a_second_training_takes_the_next_seed_and_shows_the_spread(thorough: Path) -> None:
+    evaluations = read_evaluations(thorough)
+    first, second = (
+        evaluations[f"person-all{again}-pix2pix-resnet18"] for again in ("", "-seed-2")
+    )
+
+    assert first.embedder.seed == 1
+    assert second.embedder.seed == 2
+    assert first.embedder.checkpoint_sha256 != second.embedder.checkpoint_sha256
+    assert first.people == second.people
+    page = (thorough / "report" / "index.html").read_text(encoding="utf-8")
+    assert "Trained 2 times" in page
 
 
 def test_an_unknown_model_lists_the_known_ones(data: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from fcr_train.evaluate.results.groups import build_gaps, build_groups
 from fcr_train.evaluate.results.images import build_images
 from fcr_train.evaluate.results.open_set import build_open_set
 from fcr_train.evaluate.results.retrieval import build_cmc, build_grid, build_retrieval
+from fcr_train.evaluate.results.training import build_trainings
 
 if TYPE_CHECKING:
     from fcr_train.evaluate.study import Study
@@ -28,6 +29,7 @@ BUILDERS = (
     build_groups,
     build_gaps,
     build_claims,
+    build_trainings,
 )
 """In the order of the report."""
 

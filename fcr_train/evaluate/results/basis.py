@@ -14,6 +14,7 @@ BASELINES = {
     "chance": "chance",
     "mean face": "mean face, the same for everybody",
     "sex and age": "sex and age alone, random order within",
+    "estimated sex and age": "sex and age as the film tells them, no face",
     "nearest training face": "nearest face of the training people",
     "film (linear)": "film itself, linear matcher",
     "film (two-tower)": "film itself, two-tower network",

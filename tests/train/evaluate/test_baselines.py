@@ -161,7 +161,7 @@ def test_the_filter_of_sex_alone_doubles_chance_in_the_seed_papers_gallery() -> 
     names = name_people(51)
 
     found = baselines.filter_people(names, names, make_conditions())
-    row = baselines.state_filter(found, LABEL, QUICK)
+    row = baselines.state_filter([found], LABEL, QUICK)
 
     shares = [round(row.cmc[str(k)].value, 3) for k in (1, 5, 10)]
     assert shares == [0.039, 0.196, 0.392]
@@ -223,3 +223,52 @@ def test_weights_go_to_the_system_that_finds_people() -> None:
     assert baselines.fit_weights((good, useless))[0] > 0.6
     assert sum(baselines.fit_weights((good, useless))) == 1
     assert baselines.fit_weights((good, good)) == (0.5, 0.5)
+
+
+def draw_films(people: int, seed: int) -> tuple[np.ndarray, list[Conditions]]:
+    """Films that are brighter on the left for men and at the top for the old, with noise."""
+    rng = np.random.default_rng(seed)
+    male, age = rng.integers(0, 2, people), rng.uniform(20, 80, people)
+    films = np.full((people, 32, 32, 1), 80.0)
+    films[:, :, :16] += 40 * male[:, None, None, None]
+    films[:, :16] += age[:, None, None, None]
+    films += rng.normal(0, 4, films.shape)
+    told = [Conditions(("female", "male")[m], float(a)) for m, a in zip(male, age, strict=True)]
+    return films.clip(0, 255).astype(np.uint8), told
+
+
+def test_sex_and_age_are_read_off_films_and_those_who_fit_come_first() -> None:
+    estimator = baselines.FilmEstimator.fit(*draw_films(80, 1))
+    films, told = draw_films(30, 2)
+
+    similarity = estimator.compare(films, told)
+
+    likeliest = similarity.argmax(axis=1)
+    assert all(told[best].sex == own.sex for best, own in zip(likeliest, told, strict=True))
+    years = [
+        abs(float(told[best].age or 0) - float(own.age or 0))
+        for best, own in zip(likeliest, told, strict=True)
+    ]
+    assert np.median(years) < 6
+    assert estimator.errors["sex"] < 0.5
+
+
+def test_whoever_nothing_is_known_of_counts_as_people_do_on_average() -> None:
+    estimator = baselines.FilmEstimator.fit(*draw_films(80, 1))
+    films, told = draw_films(10, 2)
+
+    similarity = estimator.compare(films, [*told, Conditions()])
+
+    assert similarity[:, -1] == pytest.approx(similarity[:, :-1].mean(axis=1), rel=1e-4)
+
+
+def test_what_is_the_same_of_all_is_not_estimated() -> None:
+    films, told = draw_films(12, 1)
+    women = [Conditions("female", conditions.age) for conditions in told]
+
+    estimator = baselines.FilmEstimator.fit(films, women)
+
+    assert set(estimator.regressions) == {"age"}
+    assert not baselines.FilmEstimator.fit(films, [Conditions()] * 12).compare(films, told).any()
+    with pytest.raises(DataError, match="2 films: give 3 or more"):
+        baselines.FilmEstimator.fit(films[:2], told[:2])

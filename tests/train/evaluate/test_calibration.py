@@ -35,7 +35,7 @@ def make_search(people: int, skill: float, seed: int = 1, extra: int = 0) -> Sea
 
 
 def make_pairs(people: int, skill: float, seed: int = 1) -> Pairs:
-    return calibration.pair_people(make_search(people, skill, seed))
+    return calibration.pair_people([make_search(people, skill, seed)])
 
 
 def test_the_ratio_of_two_normal_distributions_is_recovered() -> None:
@@ -118,7 +118,7 @@ def test_cllr_min_is_that_of_a_slow_pooling_of_violators() -> None:
 
 
 def test_similarities_that_say_nothing_cost_one_bit() -> None:
-    found = measure_calibration(make_search(200, skill=0.0), "both", WHO, QUICK)
+    found = measure_calibration([make_search(200, skill=0.0)], "both", WHO, QUICK)
 
     assert found.cllr.value == pytest.approx(1, abs=0.02)
     assert found.cllr.high is not None
@@ -126,18 +126,19 @@ def test_similarities_that_say_nothing_cost_one_bit() -> None:
 
 
 def test_similarities_that_part_everybody_cost_what_the_cap_leaves() -> None:
-    found = measure_calibration(make_search(50, skill=40.0), "both", WHO, QUICK)
+    found = measure_calibration([make_search(50, skill=40.0)], "both", WHO, QUICK)
 
     assert found.cllr_min == 0
     assert found.cap_log10 == pytest.approx(math.log10(40))
     assert found.cllr.value == pytest.approx(math.log2(1 + 1 / 40))
     assert (found.misleading.same, found.misleading.different) == (0, 0)
+    assert found.fit is not None
     assert found.fit.people == 50
 
 
 def test_nobody_is_measured_with_a_map_fitted_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
     found = make_search(23, skill=1.0)
-    similarity = calibration.pair_people(found).similarity
+    similarity = calibration.pair_people([found]).similarity
     fitted_on: list[Pairs] = []
     applied_to: list[np.ndarray] = []
     fit_now, apply_now = fit, apply
@@ -153,7 +154,7 @@ def test_nobody_is_measured_with_a_map_fitted_on_them(monkeypatch: pytest.Monkey
     monkeypatch.setattr(calibration, "fit", note_fit)
     monkeypatch.setattr(calibration, "apply", note_apply)
 
-    measure_calibration(found, "both", WHO, QUICK)
+    measure_calibration([found], "both", WHO, QUICK)
 
     def find_people(values: np.ndarray) -> set[int]:
         return {int(np.flatnonzero(np.diagonal(similarity) == v)[0]) for v in np.diagonal(values)}
@@ -165,9 +166,29 @@ def test_nobody_is_measured_with_a_map_fitted_on_them(monkeypatch: pytest.Monkey
     assert find_people(fitted_on[-1].similarity) == set(range(23))
 
 
+def test_of_several_folds_each_is_measured_with_a_map_of_the_others() -> None:
+    folds = [make_search(people, 1.5, seed) for people, seed in ((12, 1), (13, 2), (15, 3))]
+
+    pairs = calibration.pair_people(folds)
+    found = measure_calibration(folds, "both", WHO, QUICK)
+
+    assert len(pairs.same) == 40
+    assert len(pairs.different) == 12 * 11 + 13 * 12 + 15 * 14, "none of two folds"
+    costs: list[float] = []
+    apart: list[float] = []
+    for place, fold in enumerate(folds):
+        fitted = fit(calibration.pair_people(folds[:place] + folds[place + 1 :]), WHO)
+        own = calibration.pair_people([fold])
+        costs += apply(fitted, own.same).tolist()
+        apart += apply(fitted, own.different).tolist()
+    assert found.cllr.value == pytest.approx(compute_cllr(np.array(costs), np.array(apart)))
+    assert found.cap_log10 == pytest.approx(math.log10(25))
+    assert (found.people, found.fit) == (40, None)
+
+
 def test_distractors_are_left_out() -> None:
     alone, enlarged = (
-        calibration.pair_people(make_search(5, 1.0, extra=extra)) for extra in (0, 9)
+        calibration.pair_people([make_search(5, 1.0, extra=extra)]) for extra in (0, 9)
     )
 
     assert enlarged.similarity.shape == alone.similarity.shape == (5, 5)
@@ -214,7 +235,7 @@ def test_folds_hold_everybody_once_and_two_at_least(people: int, folds: int) -> 
 
 def test_too_few_people_or_equal_similarities_are_refused() -> None:
     with pytest.raises(DataError, match="3 people cannot be calibrated on folds"):
-        measure_calibration(make_search(3, 1.0), "both", WHO, QUICK)
+        measure_calibration([make_search(3, 1.0)], "both", WHO, QUICK)
     with pytest.raises(DataError, match="1 people cannot"):
         fit(Pairs(np.ones((1, 1))), WHO)
     with pytest.raises(DataError, match="all similarities are equal"):

@@ -19,7 +19,8 @@ from fcr_train.config import EmbedderConfig, load_preset, to_table
 from fcr_train.dataset import Dataset, read_dataset, take_distractors
 from fcr_train.embedders import unit
 from fcr_train.evaluate.benches import Systems, Trained
-from fcr_train.evaluate.examine import Examiner, Ground
+from fcr_train.evaluate.examine import examine
+from fcr_train.evaluate.findings import Examiner, Ground
 from fcr_train.evaluate.record import Evaluation, Retrieval
 from fcr_train.splits import split_by_pair, split_by_person
 from fcr_train.tasks import Plan
@@ -43,6 +44,13 @@ class Pixels(nn.Module):
     def forward(self, face: torch.Tensor) -> torch.Tensor:
         small = nn.functional.adaptive_avg_pool2d(face.mean(dim=1, keepdim=True), 16).flatten(1)
         return unit(small - small.mean(dim=1, keepdim=True))
+
+
+class Squeezed(nn.Module):
+    """An embedder that finds the same people, all its cosines near 1."""
+
+    def forward(self, face: torch.Tensor) -> torch.Tensor:
+        return unit(torch.cat([Pixels()(face), torch.full((len(face), 1), 5.0)], dim=1))
 
 
 class Constant(nn.Module):
@@ -105,13 +113,17 @@ def make_systems(dataset_sha256: str, held_out: list[str], embedder: nn.Module) 
 
 
 def make_examiner(
-    folder: Path, embedder: nn.Module, by: str = "person", seen: tuple[str, ...] = ()
+    folder: Path,
+    embedder: nn.Module,
+    by: str = "person",
+    seen: tuple[str, ...] = (),
+    fold: int = 0,
 ) -> Examiner:
     dataset = read_dataset(folder)
     split = split_by_person(dataset, 2, 1) if by == "person" else split_by_pair(dataset, 1, 1)
     config = load_preset("resnet18", "tiny")
     assert isinstance(config, EmbedderConfig)
-    plan = Plan("resnet18", "tiny", replace(config, size=SIDE), dataset, 1, CPU, split.fold(0))
+    plan = Plan("resnet18", "tiny", replace(config, size=SIDE), dataset, 1, CPU, split.fold(fold))
     held_out = [name for name in dataset.names if name not in seen]
     systems = make_systems(dataset.sha256, held_out, embedder)
     return Examiner(Ground(plan, "none"), systems)
@@ -119,7 +131,7 @@ def make_examiner(
 
 @pytest.fixture(scope="module")
 def perfect(folder: Path) -> Evaluation:
-    return make_examiner(folder, Pixels()).examine()
+    return examine([make_examiner(folder, Pixels())])
 
 
 def find(evaluation: Evaluation, probe: str, views: str, jitter: bool = False) -> Retrieval:
@@ -152,7 +164,7 @@ def test_distractors_are_enrolled_and_not_searched_for(
     distractors = take_distractors(dataset, others)
     systems = make_systems(dataset.sha256, dataset.names, Pixels())
 
-    larger = Examiner(Ground(ground.plan, "none", distractors), systems).examine()
+    larger = examine([Examiner(Ground(ground.plan, "none", distractors), systems)])
 
     row = find(larger, "generated", "both")
     assert (row.gallery, row.probes) == (35, 20)
@@ -170,6 +182,8 @@ def test_baselines_that_know_nothing_of_the_person_stay_at_their_level(
 ) -> None:
     assert find(perfect, "chance", "both").cmc["10"].value == pytest.approx(0.5)
     assert find(perfect, "mean face", "both").cmc["1"].value <= 0.2
+    estimated = find(perfect, "estimated sex and age", "both")
+    assert estimated.cmc["1"].value < find(perfect, "generated", "both").cmc["1"].value
     filtered = find(perfect, "sex and age", "both")
     assert filtered.cmc["1"].value > 1 / 20, "fewer people are left than all"
     assert filtered.cmc["1"].value < 1
@@ -178,7 +192,7 @@ def test_baselines_that_know_nothing_of_the_person_stay_at_their_level(
 def test_a_collapsed_embedder_stands_at_chance(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    collapsed = make_examiner(folder, Constant()).examine()
+    collapsed = examine([make_examiner(folder, Constant())])
 
     chance = find(collapsed, "chance", "both").cmc["10"]
     assert chance.low is not None
@@ -220,10 +234,64 @@ def test_the_record_is_complete_and_survives_json(perfect: Evaluation) -> None:
     assert again.claims.passed[:1] == ("better than chance",)
 
 
+@pytest.fixture(scope="module")
+def pooled(folder: Path) -> Evaluation:
+    return examine([make_examiner(folder, Pixels(), fold=fold) for fold in (0, 1)])
+
+
+def test_folds_put_together_test_everybody_once_among_those_of_the_own_fold(
+    folder: Path, pooled: Evaluation, perfect: Evaluation
+) -> None:
+    other = examine([make_examiner(folder, Pixels(), fold=1)])
+
+    assert pooled.split.fold is None
+    assert (pooled.people.test, pooled.people.train) == (PEOPLE, 17)
+    for probe in ("generated", "mean face", "sex and age", "film (linear)", "fusion"):
+        row = find(pooled, probe, "both", jitter=True)
+        assert (row.probes, row.gallery) == (PEOPLE, PEOPLE // 2)
+        for rank in ("1", "5", "10"):
+            parts = [find(one, probe, "both", jitter=True) for one in (perfect, other)]
+            mean = np.mean([part.cmc[rank].value for part in parts])
+            assert row.cmc[rank].value == pytest.approx(mean)
+    assert find(pooled, "chance", "both").cmc["1"].value == pytest.approx(1 / 20)
+    assert find(pooled, "generated", "both").origin == "all test people of one's fold"
+    assert sum(group.people for group in pooled.groups if group.by == "sex") == PEOPLE
+    assert [row.n for row in pooled.images] == [PEOPLE, PEOPLE]
+    assert Evaluation.from_json(pooled.to_json()) == pooled
+
+
+def test_folds_are_put_on_one_scale_before_a_threshold_parts_them(
+    folder: Path, pooled: Evaluation
+) -> None:
+    second = make_examiner(folder, Squeezed(), fold=1)
+
+    mixed = examine([make_examiner(folder, Pixels()), second])
+
+    for ours, theirs in zip(mixed.open_set, pooled.open_set, strict=True):
+        assert ours.searches_without_mate == PEOPLE
+        assert ours.fnir[0].value is not None
+        assert theirs.fnir[0].value is not None
+        assert ours.fnir[0].value.value == pytest.approx(theirs.fnir[0].value.value, abs=0.051)
+    for calibrated, whole in zip(mixed.calibration, pooled.calibration, strict=True):
+        assert calibrated.people == PEOPLE
+        assert calibrated.fit is None, "no map fits the networks of one fold"
+        assert calibrated.cap_log10 == pytest.approx(np.log10(20))
+        assert calibrated.cllr.value == pytest.approx(whole.cllr.value, abs=0.05)
+    assert mixed.embedder.checkpoint_sha256 == pooled.embedder.checkpoint_sha256
+
+
+def test_a_person_in_two_folds_is_refused(folder: Path) -> None:
+    with pytest.raises(DataError, match="searched for in two folds"):
+        examine([make_examiner(folder, Pixels()), make_examiner(folder, Pixels())])
+
+
 def test_progress_counts_to_the_end(folder: Path) -> None:
     seen: list[tuple[int, int]] = []
 
-    make_examiner(folder, Pixels()).examine(lambda done, total: seen.append((done, total)))
+    examine(
+        [make_examiner(folder, Pixels())],
+        progress=lambda done, total: seen.append((done, total)),
+    )
 
     assert seen == [(done + 1, seen[-1][1]) for done in range(seen[-1][1])]
 
@@ -240,7 +308,7 @@ def test_a_split_by_pair_claims_nothing(folder: Path) -> None:
         trained.checkpoint.data["split"] = record
         trained.checkpoint.data["held_out"] = list_unseen(plan.divide())
 
-    evaluation = Examiner(Ground(plan, "none"), systems).examine()
+    evaluation = examine([Examiner(Ground(plan, "none"), systems)])
 
     assert evaluation.split.by == "pair"
     assert evaluation.claims.failed is not None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -15,7 +16,7 @@ from torchvision.models import alexnet
 
 from fcr_edge.errors import DataError
 from fcr_train.evaluate import images
-from fcr_train.evaluate.images import Faces, Networks
+from fcr_train.evaluate.images import Embeddings, Faces, Networks
 from fcr_train.evaluate.record import Bootstrap
 
 QUICK = Bootstrap(200, 1)
@@ -54,9 +55,28 @@ def make_faces(number: int = 20, people: int = 10) -> Faces:
         generated,
         photographs,
         tuple(f"p{i % people}" for i in range(number)),
-        photographs.mean(axis=0).astype(np.uint8),
-        embed(number, 3),
-        embed(number, 4),
+        np.broadcast_to(photographs.mean(axis=0).astype(np.uint8), photographs.shape),
+        (Embeddings(embed(number, 3), embed(number, 4)),),
+    )
+
+
+def test_folds_are_put_together_and_each_embedder_measures_its_own() -> None:
+    first, second = make_faces(8, people=4), make_faces(12, people=6)
+    others = tuple(f"other {name}" for name in second.people)
+    second = replace(
+        second, people=others, embeddings=(Embeddings(*np.eye(24).reshape(2, 12, 24)),)
+    )
+
+    joined = Faces.join([first, second])
+    got = images.measure_images(joined, "frontal", Networks(), QUICK)
+
+    assert got.n == 20
+    parts = [images.measure_images(it, "frontal", Networks(), QUICK) for it in (first, second)]
+    distances = [part.embedder_distance.value for part in parts]
+    assert got.embedder_distance.value == pytest.approx(np.mean(distances))  # type: ignore[arg-type]
+    assert "2 folds" in got.embedder_distance.reason
+    assert got.ssim.value == pytest.approx(
+        (4 * parts[0].ssim.value + 6 * parts[1].ssim.value) / 10
     )
 
 
@@ -124,7 +144,11 @@ def test_all_measures_are_there_with_networks() -> None:
     calls: list[tuple[int, int]] = []
 
     got = images.measure_images(
-        make_faces(), "frontal", Networks(TinyInception()), QUICK, lambda *call: calls.append(call)
+        make_faces(),
+        "frontal",
+        Networks(TinyInception()),
+        QUICK,
+        lambda *call: calls.append(call),
     )
 
     for measure in (got.fid, got.fid_floor, got.kid, got.inception_score):
@@ -239,9 +263,8 @@ def test_faces_and_photographs_must_belong_together() -> None:
             faces.generated[:3],
             faces.photographs,
             faces.people,
-            faces.mean_face,
-            faces.generated_embeddings,
-            faces.photograph_embeddings,
+            faces.mean_faces,
+            faces.embeddings,
         )
     with pytest.raises(DataError, match="pictures of 1 people"):
         make_faces(4, people=1)
@@ -317,9 +340,8 @@ def test_lpips_is_built_from_alexnets_weights(tmp_path: Path) -> None:
         big[0],
         big[1],
         faces.people,
-        big[1][0],
-        faces.generated_embeddings,
-        faces.photograph_embeddings,
+        big[1],
+        faces.embeddings,
     )
     got = images._measure_lpips(faces, network)
     assert got.value is not None
@@ -328,8 +350,7 @@ def test_lpips_is_built_from_alexnets_weights(tmp_path: Path) -> None:
         big[1],
         big[1],
         faces.people,
-        big[1][0],
-        faces.generated_embeddings,
-        faces.photograph_embeddings,
+        big[1],
+        faces.embeddings,
     )
     assert images._measure_lpips(same, network).value == pytest.approx(0, abs=1e-6)

@@ -314,7 +314,7 @@ def test_a_study_in_which_nothing_was_searched_says_so(plain: Study, tmp_path: P
 
     text = path.read_text(encoding="utf-8")
     assert "Nothing was searched: there is no result to state." in text
-    assert text.count("Not measured: the record holds nothing of this.") == 5
+    assert text.count("Not measured: the record holds nothing of this.") == 6
 
 
 def test_people_of_the_user_are_not_called_simulated(study: Study) -> None:

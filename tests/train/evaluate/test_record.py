@@ -15,7 +15,7 @@ from fcr_train.evaluate.record import Estimate, Evaluation
 def make_evaluation() -> Evaluation:
     half = Estimate(0.5, 0.25, 0.75)
     none = record.Measure(None, None, "not computed: no Inception weights were given")
-    network = record.Network("fastcut", "tiny", "a" * 64, 20)
+    network = record.Network("fastcut", "tiny", "a" * 64, 20, 1)
     return Evaluation(
         schema="fcr-evaluation/1",
         notice=record.NOTICES["S"],

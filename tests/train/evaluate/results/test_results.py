@@ -13,7 +13,7 @@ def test_all_tables_are_built_in_the_order_of_their_numbers(study: Study) -> Non
     titles = [table.title for table in build_tables(study)]
 
     assert [title.split(".")[0] for title in titles] == [
-        f"Table {number}" for number in ("1", "2a", "2b", *range(3, 8), "8a", "8b", 9)
+        f"Table {number}" for number in ("1", "2a", "2b", *range(3, 8), "8a", "8b", 9, 10)
     ]
 
 
