@@ -11,7 +11,7 @@ from fcr_train.batches import Album
 from fcr_train.evaluate.benches import Bench, of_view
 from fcr_train.evaluate.images import compute_ssim
 from fcr_train.evaluate.retrieval import SEED, rank_mates
-from fcr_train.evaluate.sheets import Candidate, Case, Search
+from fcr_train.evaluate.study import Candidate, CandidateList, Case
 from fcr_train.tasks import generate
 from fcr_train.translators import translator_config
 
@@ -38,7 +38,7 @@ class Illustrations(TypedDict):
     cases: Sequence[Case]
     worst_by_rank: Sequence[Case]
     worst_by_ssim: Sequence[Case]
-    searches: Sequence[Search]
+    searches: Sequence[CandidateList]
 
 
 def illustrate(examiner: Examiner, best: str, translators: Mapping[str, Trained]) -> Illustrations:
@@ -104,18 +104,18 @@ class _Scene:
             for row, person in enumerate(people)
         ]
 
-    def list_candidates(self, people: Sequence[int]) -> list[Search]:
+    def list_candidates(self, people: Sequence[int]) -> list[CandidateList]:
         """Show the first candidates for each person."""
         cases = self.cases(people)
         return [self._search(person, case) for person, case in zip(people, cases, strict=True)]
 
-    def _search(self, person: int, case: Case) -> Search:
+    def _search(self, person: int, case: Case) -> CandidateList:
         similarity = self.found.people[person]
         # Among equals the mate comes last that its rank allows, so list and rank agree.
         mate, rank = self.found.mates[person], int(self.ranks[person])
         order = [place for place in np.argsort(-similarity, kind="stable") if place != mate]
         order.insert(rank - 1, int(mate))
-        return Search(
+        return CandidateList(
             case.person,
             self.view,
             case.skull,

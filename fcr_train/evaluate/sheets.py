@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,11 +15,11 @@ from fcr_train.sheet import NOTICE as SIMULATED
 from fcr_train.sheet import fit_text, load_font
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from jaxtyping import UInt8
 
-    from fcr_train.evaluate.study import Study
+    from fcr_train.evaluate.study import Candidate, CandidateList, Case, Study
 
     Picture = UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w c"]
     Canvas = UInt8[np.ndarray, "h w 3"]
@@ -49,61 +48,6 @@ GENERATED_NOTE = f"“generated” means: {GENERATED}."
 GENERATED_STRIP, PLAIN_STRIP = (250, 228, 190), (236, 239, 242)
 GREEN = (0, 150, 70)
 """Frames the mate, and nothing else on a sheet has this colour."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One view of a person as every translator drew it."""
-
-    person: str
-    view: str
-    skull: Picture
-    faces: Mapping[str, Picture]
-    """The generated face, by translator."""
-    photograph: Picture
-    """The true face."""
-    rank: int | None = None
-    """Rank of the mate when the best run's face is searched for, 1 or more."""
-    gallery: int | None = None
-    """People among whom that rank was."""
-    ssim: float | None = None
-    """SSIM of the best run's face with the true one."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A person of the gallery as a search returned them."""
-
-    person: str
-    similarity: float
-    photograph: Picture
-
-
-@dataclass(frozen=True)
-class Search:
-    """A generated face, the first candidates that it found, and the mate with its rank."""
-
-    person: str
-    view: str
-    skull: Picture
-    face: Picture
-    photograph: Picture
-    """The mate's photograph in the gallery."""
-    rank: int
-    """Rank of the mate, 1 or more."""
-    gallery: int
-    candidates: Sequence[Candidate]
-    """In order, the best first; ten are shown."""
-
-    def __post_init__(self) -> None:
-        """Raise DataError where the mate is not at its rank among the candidates."""
-        places = [n for n, found in enumerate(self.candidates, start=1)
-                  if found.person == self.person]  # fmt: skip
-        if places != ([self.rank] if self.rank <= len(self.candidates) else []):
-            raise DataError(
-                f"{self.person} has rank {self.rank} but stands at {places or 'no place'} of the "
-                "candidates: pass the list and the rank of one search"
-            )
 
 
 def build_sheets(study: Study) -> list[Illustration]:
@@ -215,7 +159,7 @@ def draw_cases(cases: Sequence[Case], is_simulated: bool) -> Canvas:
     return np.asarray(sheet)
 
 
-def draw_search(search: Search, is_simulated: bool) -> Canvas:
+def draw_search(search: CandidateList, is_simulated: bool) -> Canvas:
     """Draw skull and generated face beside the first ten candidates, the mate framed green.
 
     A mate further down stands apart, below the skull.
@@ -257,7 +201,7 @@ def _name_photograph(is_simulated: bool) -> str:
     return "simulated photograph" if is_simulated else "photograph"
 
 
-def _title(search: Search) -> str:
+def _title(search: CandidateList) -> str:
     return f"{search.person}, {search.view}: mate at rank {search.rank:,} of {search.gallery:,}"
 
 

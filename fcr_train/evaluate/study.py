@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
+    from jaxtyping import UInt8
+
     from fcr_train.evaluate.record import Evaluation, Retrieval
-    from fcr_train.evaluate.sheets import Case, Search
+
+    Picture = UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w c"]
 
 SCHEMA = "fcr-study/1"
 BEST_FILE = "best.json"
@@ -53,6 +57,61 @@ class Illustration:
     caption: str
     alt: str
     """What somebody hears who cannot see it."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One view of a person as every translator drew it."""
+
+    person: str
+    view: str
+    skull: Picture
+    faces: Mapping[str, Picture]
+    """The generated face, by translator."""
+    photograph: Picture
+    """The true face."""
+    rank: int | None = None
+    """Rank of the mate when the best run's face is searched for, 1 or more."""
+    gallery: int | None = None
+    """People among whom that rank was."""
+    ssim: float | None = None
+    """SSIM of the best run's face with the true one."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A person of the gallery as a search returned them."""
+
+    person: str
+    similarity: float
+    photograph: Picture
+
+
+@dataclass(frozen=True)
+class CandidateList:
+    """A generated face, the first candidates that it found, and the mate with its rank."""
+
+    person: str
+    view: str
+    skull: Picture
+    face: Picture
+    photograph: Picture
+    """The mate's photograph in the gallery."""
+    rank: int
+    """Rank of the mate, 1 or more."""
+    gallery: int
+    candidates: Sequence[Candidate]
+    """In order, the best first; ten are shown."""
+
+    def __post_init__(self) -> None:
+        """Raise DataError where the mate is not at its rank among the candidates."""
+        places = [n for n, found in enumerate(self.candidates, start=1)
+                  if found.person == self.person]  # fmt: skip
+        if places != ([self.rank] if self.rank <= len(self.candidates) else []):
+            raise DataError(
+                f"{self.person} has rank {self.rank} but stands at {places or 'no place'} of the "
+                "candidates: pass the list and the rank of one search"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +178,7 @@ class Study:
     """The cases whose mates rank last, the worst first (Fig. 8)."""
     worst_by_ssim: Sequence[Case] = ()
     """The cases whose faces resemble the true ones least, the worst first (Fig. 8)."""
-    searches: Sequence[Search] = ()
+    searches: Sequence[CandidateList] = ()
     """Candidate lists with the mate's place in them (Fig. 9)."""
     best_run: Evaluation = field(init=False)
     """The best run's evaluation on people it never saw."""

@@ -14,8 +14,7 @@ from fcr_train.evaluate import record
 from fcr_train.evaluate.claims import claims
 from fcr_train.evaluate.record import Estimate, Measure, Views
 from fcr_train.evaluate.results import build_tables
-from fcr_train.evaluate.sheets import Candidate, Case, Search
-from fcr_train.evaluate.study import Best, Study
+from fcr_train.evaluate.study import Best, Candidate, CandidateList, Case, Study
 from fcr_train.evaluate.tables import Cell, Table
 
 TRANSLATORS = {"cyclegan": 1.2, "pix2pix": 2.2, "cut": 1.4, "fastcut": 1.5}
@@ -262,12 +261,12 @@ def make_case(person: str, view: str, seed: int) -> Case:
     )
 
 
-def make_search(person: str, rank: int, seed: int = 0) -> Search:
+def make_search(person: str, rank: int, seed: int = 0) -> CandidateList:
     names = [f"p{number:05d}" for number in range(1, 11)]
     if rank <= 10:
         names[rank - 1] = person
     mate = draw_face(seed + 99)
-    return Search(
+    return CandidateList(
         person=person,
         view="frontal",
         skull=draw_face(seed, channels=1),

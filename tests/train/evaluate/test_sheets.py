@@ -8,12 +8,12 @@ import pytest
 from fcr_edge import imaging
 from fcr_edge.errors import DataError
 from fcr_train.evaluate import sheets
-from fcr_train.evaluate.sheets import CELL, FRAME, GREEN, STRIP, Candidate, Search
-from fcr_train.evaluate.study import Study
+from fcr_train.evaluate.sheets import CELL, FRAME, GREEN, STRIP
+from fcr_train.evaluate.study import Candidate, CandidateList, Study
 
 
 @pytest.fixture(scope="module")
-def searches(study: Study) -> dict[int, Search]:
+def searches(study: Study) -> dict[int, CandidateList]:
     return {search.rank: search for search in study.searches}
 
 
@@ -25,7 +25,7 @@ def find_green(sheet: np.ndarray) -> tuple[int, int, int, int]:
 
 @pytest.mark.parametrize("rank", [1, 3])
 def test_a_green_frame_stands_around_the_mate_and_only_there(
-    searches: dict[int, Search], rank: int
+    searches: dict[int, CandidateList], rank: int
 ) -> None:
     search = searches[rank]
 
@@ -40,7 +40,9 @@ def test_a_green_frame_stands_around_the_mate_and_only_there(
     assert np.array_equal((sheet[top:bottom, left:right] == GREEN).all(axis=2), frame)
 
 
-def test_a_mate_beyond_the_tenth_stands_apart_in_its_frame(searches: dict[int, Search]) -> None:
+def test_a_mate_beyond_the_tenth_stands_apart_in_its_frame(
+    searches: dict[int, CandidateList],
+) -> None:
     sheet = sheets.draw_search(searches[87], is_simulated=True)
 
     top, _, left, right = find_green(sheet)
@@ -51,7 +53,7 @@ def test_a_mate_beyond_the_tenth_stands_apart_in_its_frame(searches: dict[int, S
     assert np.array_equal(inside, imaging.resize(photograph, (CELL, CELL)))
 
 
-def test_a_rank_that_is_not_the_mates_place_is_refused(searches: dict[int, Search]) -> None:
+def test_a_rank_that_is_not_the_mates_place_is_refused(searches: dict[int, CandidateList]) -> None:
     with pytest.raises(DataError, match="has rank 2 but stands at"):
         replace(searches[3], rank=2)
 
@@ -101,7 +103,9 @@ def test_the_file_says_what_is_generated_and_who_is_simulated(
     assert (b"simulated people, not real ones" in data) == is_simulated
 
 
-def test_pictures_of_any_shape_fill_their_cells_undistorted(searches: dict[int, Search]) -> None:
+def test_pictures_of_any_shape_fill_their_cells_undistorted(
+    searches: dict[int, CandidateList],
+) -> None:
     wide = np.zeros((20, 60, 3), np.uint8)
     wide[:, 20:40] = 200
     candidates = (Candidate("p00901", 0.9, wide), *searches[1].candidates[1:])
