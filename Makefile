@@ -17,7 +17,7 @@ demo: $(VENV)/.demo
 test: export OMP_NUM_THREADS = 1
 test: export OPENBLAS_NUM_THREADS = 1
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow" $(if $(REAL_DATA),--real-data=$(REAL_DATA))
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow" $(if $(REAL_DATA),--real-data=$(REAL_DATA))
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
