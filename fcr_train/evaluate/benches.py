@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fcr_edge import imaging
+from fcr_edge.conditions import Conditions
 from fcr_edge.errors import DataError
 from fcr_train.batches import Album, load_faces, load_skulls
 from fcr_train.checkpoint import digest
@@ -165,7 +166,11 @@ class Bench:
     @cached_property
     def generated(self) -> Album:
         """The faces that the translator makes of the films, at its own size."""
-        translator, told = self.systems.translator, self.part.dataset.told
+        return self.generate(self.part.dataset.told)
+
+    def generate(self, told: Mapping[str, Conditions]) -> Album:
+        """Make the faces with this said of each person; a translator may take none of it."""
+        translator = self.systems.translator
         config = translator_config(translator.checkpoint)
         films = self.part.films(config.size)
         return generate(translator.network, films, told, config, self.systems.device)
@@ -191,6 +196,24 @@ class Bench:
 
 def _by_generated(bench: Bench) -> Searches:
     return bench.compare(bench.embed(bench.generated), bench.enrolled)
+
+
+def _by_untold(bench: Bench) -> Searches:
+    faces = bench.generate(dict.fromkeys(bench.part.dataset.told, Conditions()))
+    return bench.compare(bench.embed(faces), bench.enrolled)
+
+
+def _by_other_sex(bench: Bench) -> Searches:
+    """Search as after a wrong estimate: what it costs to be told the other sex."""
+    faces = bench.generate(
+        {name: _swap_sex(conditions) for name, conditions in bench.part.dataset.told.items()}
+    )
+    return bench.compare(bench.embed(faces), bench.enrolled)
+
+
+def _swap_sex(conditions: Conditions) -> Conditions:
+    other = {"female": "male", "male": "female", None: None}
+    return replace(conditions, sex=other[conditions.sex])
 
 
 def _by_two_tower(bench: Bench) -> Searches:
@@ -284,6 +307,8 @@ def _by_estimates(bench: Bench) -> Searches:
 
 _SYSTEMS: Mapping[Probe, Callable[[Bench], Searches]] = {
     "generated": _by_generated,
+    "generated, told nothing": _by_untold,
+    "generated, told the other sex": _by_other_sex,
     "film (two-tower)": _by_two_tower,
     "film (linear)": _by_linear,
     "mean face": _by_mean_face,
@@ -297,6 +322,11 @@ _SYSTEMS: Mapping[Probe, Callable[[Bench], Searches]] = {
 def list_probes(systems: Systems, part: Part) -> list[Probe]:
     """List the kinds of probe that can be searched with here."""
     probes = [*_SYSTEMS]
+    conditions = translator_config(systems.translator.checkpoint).conditions
+    if not conditions:
+        probes.remove("generated, told nothing")
+    if "sex" not in conditions:
+        probes.remove("generated, told the other sex")
     told = part.dataset.told.values()
     if all(one.value(attribute) is None for one in told for attribute in ESTIMATED):
         probes.remove("estimated sex and age")

@@ -40,6 +40,8 @@ Level = Literal["S", "P"]
 """S: simulated people. P: pairs of a film and a photograph that the user brought."""
 Probe = Literal[
     "generated",
+    "generated, told nothing",
+    "generated, told the other sex",
     "film (two-tower)",
     "film (linear)",
     "mean face",

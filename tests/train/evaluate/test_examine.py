@@ -189,6 +189,34 @@ def test_baselines_that_know_nothing_of_the_person_stay_at_their_level(
     assert filtered.cmc["1"].value < 1
 
 
+class Believer(nn.Module):
+    """A translator that draws the film for a woman, its negative for a man, else a ramp."""
+
+    def forward(self, skull: torch.Tensor) -> torch.Tensor:
+        ramp = 0.01 * torch.linspace(-1, 1, skull.shape[3])
+        return (skull[:, :1] * -skull[:, 1:2] + ramp).expand(-1, 3, -1, -1)
+
+
+def test_a_wrong_sex_told_costs_what_the_translator_makes_of_it(
+    folder: Path, perfect: Evaluation
+) -> None:
+    plain = make_examiner(folder, Pixels())
+    believer = plain.systems.translator.checkpoint
+    believer.config["conditions"] = ["sex"]
+    systems = replace(plain.systems, translator=Trained(Believer(), believer, "2" * 64))
+
+    evaluation = examine([Examiner(plain.ground, systems)])
+
+    # Only women's own photographs are drawn: they are found with the truth, the men with the lie.
+    women = sum(person.sex == "female" for person in plain.ground.test.people) / 20
+    right = find(evaluation, "generated", "frontal").cmc["1"].value
+    wrong = find(evaluation, "generated, told the other sex", "frontal").cmc["1"].value
+    assert right == pytest.approx(women, abs=0.11)
+    assert wrong == pytest.approx(1 - women, abs=0.11)
+    assert find(evaluation, "generated, told nothing", "frontal").cmc["1"].value < 0.3
+    assert "generated, told nothing" not in {row.probe for row in perfect.retrieval}
+
+
 def test_a_collapsed_embedder_stands_at_chance(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
