@@ -15,7 +15,7 @@ from fcr_train import processes
 from fcr_train.batches import Album, identity_batches, jitter, load_faces, stack_by_view, to_batch
 from fcr_train.contrast import contrast
 from fcr_train.embedders import FaceEmbedder, start_from
-from fcr_train.tasks.plan import BATCH, build_adamw, describe, list_unseen, refuse_few, refuse_leak
+from fcr_train.tasks.plan import BATCH, build_adamw, describe, fit_batch, list_unseen, refuse_leak
 from fcr_train.tasks.translation import generate, read_skulls
 from fcr_train.trainer import Turn
 from fcr_train.translators import translator_config
@@ -59,7 +59,7 @@ class EmbedderTask:
         weights: Weights | None = None,
     ) -> None:
         self.plan, config = plan, plan.config
-        self.schedule, self.ema, self.device = config.schedule, 0.0, plan.device
+        self.ema, self.device = 0.0, plan.device
         parts = plan.divide()
         training, testing = parts.training, parts.validation
         self.held_out = list_unseen(parts)
@@ -79,9 +79,9 @@ class EmbedderTask:
                 " with: pass --translator, whose faces become the probes, or add portraits"
             )
         shown = {view: len(people) for view, people in stack_by_view(self.albums).items()}
-        refuse_few(shown, config.schedule.batch_size)
-        self.steps_per_epoch = config.schedule.steps_per_epoch or max(
-            1, sum(shown.values()) // config.schedule.batch_size
+        self.schedule = fit_batch(config.schedule, shown)
+        self.steps_per_epoch = self.schedule.steps_per_epoch or max(
+            1, sum(shown.values()) // self.schedule.batch_size
         )
         torch.manual_seed(plan.seed)  # the initial weights
         embedder = FaceEmbedder(plan.model, config.dimension)
@@ -99,7 +99,7 @@ class EmbedderTask:
         """Yield faces of a few people, jittered."""
         drawn = identity_batches(
             self.albums,
-            self.plan.config.schedule.batch_size,
+            self.schedule.batch_size,
             self.plan.config.pictures_per_person,
             self.steps_per_epoch,
             streams.numpy,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,7 @@ from fcr_train.batches import (
 from fcr_train.contrast import contrast
 from fcr_train.matcher import TwoTower
 from fcr_train.tasks.embedding import embed, rank_mates
-from fcr_train.tasks.plan import BATCH, build_adamw, describe, list_unseen, refuse_few
+from fcr_train.tasks.plan import BATCH, build_adamw, describe, fit_batch, list_unseen
 from fcr_train.trainer import Turn
 
 if TYPE_CHECKING:
@@ -53,18 +54,18 @@ class MatcherTask:
         self, plan: Plan[MatcherConfig], progress: Callable[[int, int], None] | None = None
     ) -> None:
         self.plan, config = plan, plan.config
-        self.schedule, self.ema, self.device = config.schedule, 0.0, plan.device
+        self.ema, self.device = 0.0, plan.device
         parts = plan.divide()
         self.held_out = list_unseen(parts)
         self.data = load_matches(parts.training, config, progress)
         films = self.data.films_by_view()
-        refuse_few({view: len(films[view]) for view in films}, config.schedule.batch_size)
+        self.schedule = fit_batch(config.schedule, {view: len(films[view]) for view in films})
         self.told = parts.validation.told
         rows = parts.validation.select(parts.validation.film_kind, parts.validation.names)
         self.probes = load_skulls(rows, config.size, config.soft_tissue, progress)
         self.gallery = load_faces(parts.validation.gallery(), config.size, progress)
-        self.steps_per_epoch = config.schedule.steps_per_epoch or max(
-            1, len(self.data.skulls) // config.schedule.batch_size
+        self.steps_per_epoch = self.schedule.steps_per_epoch or max(
+            1, len(self.data.skulls) // self.schedule.batch_size
         )
         torch.manual_seed(plan.seed)  # the initial weights
         self.networks = self.exported = TwoTower(config).to(plan.device)
@@ -75,7 +76,8 @@ class MatcherTask:
 
     def batches(self, streams: Streams) -> Iterator[Batch]:
         """Yield films of different people, each with a portrait of its person and view."""
-        return matching_batches(self.data, self.plan.config, self.steps_per_epoch, streams)
+        config = replace(self.plan.config, schedule=self.schedule)
+        return matching_batches(self.data, config, self.steps_per_epoch, streams)
 
     def turns(self, batch: Batch, rng: torch.Generator) -> Iterator[Turn]:
         """Let each film find its portrait, and each portrait its film."""

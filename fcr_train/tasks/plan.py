@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import logging
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from fcr_train.config import Schedule
     from fcr_train.dataset import Dataset
     from fcr_train.splits import Fold
+
+logger = logging.getLogger(__name__)
 
 Config = TypeVar("Config", bound=AnyConfig)
 
@@ -91,14 +94,25 @@ def list_unseen(parts: Parts) -> list[str]:
     return sorted({name for name in held_out if name not in seen})
 
 
-def refuse_few(people_by_view: Mapping[str, int], batch_size: int) -> None:
-    """Raise DataError if a batch, which shows people of one view, takes more than there are."""
-    for view, people in people_by_view.items():
-        if people < batch_size:
-            raise DataError(
-                f"{people} people with the pictures needed of view {view!r} are left for training,"
-                f" a batch takes {batch_size}: simulate more, or lower schedule.batch_size"
-            )
+def fit_batch(schedule: Schedule, people_by_view: Mapping[str, int]) -> Schedule:
+    """Let a batch, which shows people of one view, take all where there are fewer than asked for.
+
+    Raises DataError where a view has one person: there is nobody to tell him or her from.
+    """
+    view, fewest = min(people_by_view.items(), key=lambda item: item[1])
+    if fewest < 2:
+        raise DataError(
+            f"{fewest} people with the pictures needed of view {view!r} are left for training:"
+            " give 2 or more, or leave the view out"
+        )
+    if fewest < schedule.batch_size:
+        logger.warning(
+            "a batch shows %d people, not %d: there are no more of view %s",
+            fewest,
+            schedule.batch_size,
+            view,
+        )
+    return replace(schedule, batch_size=min(fewest, schedule.batch_size))
 
 
 def refuse_leak(trained: Checkpoint, plan: Plan[Any], held_out: Sequence[str]) -> None:
