@@ -202,6 +202,8 @@ def reconstruct(
     with _make_ready(_choose_first_bundle(bundle), device) as identifier:
         made = identifier.reconstruct(xray, conditions)
     report.write_face(out, made)
+    for warning in made.record.warnings:
+        _warn(warning)
     if conditions.known:
         _warn(describe_told(conditions))
     _note(f"written: {out}, a generated face and not a photograph")
@@ -214,12 +216,20 @@ def preprocess(
     recipe: Annotated[str, typer.Option(help="Soft-tissue recipe: classical-1 or none.")] = (
         "classical-1"
     ),
+    as_json: JsonOption = False,
 ) -> None:
     """Make the standard skull from an X-ray: framed, soft tissue suppressed."""
-    from fcr_edge import film, imaging, soft_tissue
+    from fcr_edge import film, imaging, reading, report, soft_tissue
 
-    standard = film.decode_film(imaging.read_file(xray), str(xray))
-    imaging.write_png(out, soft_tissue.remove(standard, recipe), {"SoftTissue": recipe})
+    read = reading.read_film(xray)
+    skull = soft_tissue.remove(film.standardise_xray(read), recipe)
+    imaging.write_png(out, skull, {"SoftTissue": recipe})
+    for warning in read.record.warnings:
+        _warn(warning)
+    if as_json:
+        _print_json(report.make_skull_record(read, skull, recipe))
+    else:
+        typer.echo("; ".join(read.record.steps))
     _note(f"written: {out}, recipe {recipe}")
 
 

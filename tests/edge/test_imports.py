@@ -22,6 +22,7 @@ USES_PIXELS = {
         "imaging",
         "film",
         "dicom",
+        "reading",
         "soft_tissue",
         "photo",
         "enroll",
