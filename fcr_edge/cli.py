@@ -234,6 +234,25 @@ def preprocess(
 
 
 @app.command()
+def deidentify(
+    source: Annotated[Path, typer.Argument(help="A film: DICOM, PNG, JPEG or TIFF.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The copy to write; not yet there.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write a copy of a film without the patient's data; its pixels are not changed."""
+    from fcr_edge.deidentify import deidentify as write_copy
+
+    told = write_copy(source, out)
+    for warning in told.warnings:
+        _warn(warning)
+    if as_json:
+        _print_json({"schema": "fcr-deidentified/1", "file": str(out), **asdict(told)})
+    else:
+        typer.echo(f"{told.container}: {told.removed} entries removed, {len(told.kept)} kept")
+    _note(f"written: {out}; {source} is unchanged")
+
+
+@app.command()
 def bench(
     xray: Annotated[Path | None, typer.Argument(help="A film (a packaged one).")] = None,
     gallery: Annotated[

@@ -43,7 +43,7 @@ ERRORS: dict[str, type[ImageError | FilmError]] = {
     "ImageError": ImageError,
     "FilmError": FilmError,
 }
-TASKS: dict[str, str] = {"read": "fcr_edge.reading"}
+TASKS: dict[str, str] = {"read": "fcr_edge.reading", "deidentify": "fcr_edge.deidentify"}
 """What a decoder may be asked for -> the module whose `answer` does it."""
 
 

@@ -123,6 +123,22 @@ def test_preprocess_tells_what_was_done_to_the_film(tmp_path: Path) -> None:
     assert record["soft_tissue"] == "classical-1"
 
 
+def test_deidentify_writes_a_copy_once_and_says_what_stays(tmp_path: Path) -> None:
+    source = tmp_path / "film.png"
+    imaging.write_png(source, imaging.read_picture(XRAY), {"Author": "Doe"})
+
+    done = run("deidentify", source, "-o", tmp_path / "copy.png")
+    again = run("deidentify", source, "-o", tmp_path / "copy.png")
+
+    assert done.exit_code == 0
+    assert "1 entries removed" in done.stdout
+    assert "burned into them" in done.stderr
+    assert b"Doe" not in (tmp_path / "copy.png").read_bytes()
+    assert b"Doe" in source.read_bytes()
+    assert again.exit_code == 3
+    assert "exists" in again.stderr
+
+
 def test_bench_counts_every_stage() -> None:
     done = run("bench", "--repeats", 2, "--json")
 

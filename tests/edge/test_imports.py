@@ -23,6 +23,7 @@ USES_PIXELS = {
         "film",
         "dicom",
         "reading",
+        "deidentify",
         "soft_tissue",
         "photo",
         "enroll",
