@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from fcr_edge import imaging
+from fcr_edge import containers, imaging
 from fcr_edge.errors import ImageError
 from fcr_edge.film_record import FilmRecord, Spacing, ViewHints, Window
 
@@ -63,12 +63,14 @@ GDCM = ("gdcm", "gdcm", "python-gdcm")
 CHARLS = ("pyjpegls", "jpeg_ls", "pyjpegls")
 OPENJPEG = ("pylibjpeg", "openjpeg", "pylibjpeg pylibjpeg-openjpeg")
 NATIVE = ("", None, "")
+BASELINE = "1.2.840.10008.1.2.4.50"
+"""The JPEG of cameras: OpenCV reads it, whose decoder is newer than GDCM's and stands more."""
 CODECS = {
     "1.2.840.10008.1.2": Codec("Implicit VR Little Endian", *NATIVE),
     "1.2.840.10008.1.2.1": Codec("Explicit VR Little Endian", *NATIVE),
     "1.2.840.10008.1.2.2": Codec("Explicit VR Big Endian", *NATIVE),
     "1.2.840.10008.1.2.5": Codec("RLE", "pydicom", None, ""),
-    "1.2.840.10008.1.2.4.50": Codec("JPEG baseline", *GDCM),
+    BASELINE: Codec("JPEG baseline", *NATIVE),
     "1.2.840.10008.1.2.4.51": Codec("JPEG extended", *GDCM),
     "1.2.840.10008.1.2.4.57": Codec("JPEG lossless", *GDCM),
     "1.2.840.10008.1.2.4.70": Codec("JPEG lossless, first-order", *GDCM),
@@ -218,6 +220,8 @@ def _check_codec(uid: str, bits: int, name: str) -> str:
 
 def _decode_pixels(dataset: Dataset, uid: str, name: str) -> tuple[Stored, bool]:
     """Decode to stored values as unsigned numbers; True where colour was reduced to grey."""
+    if uid == BASELINE:
+        return _decode_baseline(dataset, name), int(dataset.SamplesPerPixel) > 1
     from pydicom.pixels.decoders.base import get_decoder
     from pydicom.pixels.processing import apply_color_lut
 
@@ -233,6 +237,20 @@ def _decode_pixels(dataset: Dataset, uid: str, name: str) -> tuple[Stored, bool]
         raise ImageError(f"{name} holds pixels of shape {decoded.shape}: give one film in grey")
     native = np.ascontiguousarray(decoded.astype(decoded.dtype.newbyteorder("="), copy=False))
     return native.view(f"u{native.dtype.itemsize}"), False
+
+
+def _decode_baseline(dataset: Dataset, name: str) -> Stored:
+    """Decode a JPEG frame to its luma."""
+    from pydicom.encaps import get_frame
+
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    try:
+        header = containers.read_jpeg(frame)
+    except ImageError as err:
+        raise ImageError(f"{name}, its frame: {err}") from err
+    if (header.height, header.width) != (int(dataset.Rows), int(dataset.Columns)):
+        raise ValueError("size")
+    return imaging.decode_grey(frame, name)
 
 
 def _apply_tables(dataset: Dataset, bits: int, colour: bool) -> Shown:

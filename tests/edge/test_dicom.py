@@ -367,6 +367,18 @@ def test_compressed_films_give_the_same_pixels(
     assert np.abs(pixels.astype(int) - wanted).mean() <= tolerance
 
 
+def test_a_torn_jpeg_frame_is_refused_by_name() -> None:
+    data = recompress(make_dicom((make_levels() >> 4).astype(np.uint8)), "1.2.840.10008.1.2.4.50")
+    start = data.index(b"\xff\xd8\xff")
+
+    for torn in (
+        data[: start + 2] + bytes(40) + data[start + 42 :],
+        data.replace(b"\xff\xc0", b"\0\0"),
+    ):
+        with pytest.raises(ImageError, match=r"film\.dcm"):
+            reading.decode(torn, "film.dcm")
+
+
 def test_both_byte_orders_give_the_same_pixels() -> None:
     folder = Path(pydicom.data.get_testdata_file("MR_small.dcm")).parent
     names = ("MR_small.dcm", "MR_small_bigendian.dcm", "MR_small_implicit.dcm", "MR_small_RLE.dcm")
