@@ -15,7 +15,8 @@ from fcr_edge import imaging, soft_tissue
 from fcr_edge.bundle import ParityRow
 from fcr_edge.conditions import Conditions
 from fcr_edge.errors import BundleError, FilmError
-from fcr_edge.film import decode_film
+from fcr_edge.film import standardise_xray
+from fcr_edge.reading import read_film
 from fcr_edge.sessions import open_session
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def _torch_runner(network: nn.Module) -> Callable[[Pictures], Outputs]:
 
 
 def _read_skull(path: Path, recipe: str, source: TensorSpec) -> Pictures:
-    skull = soft_tissue.remove(decode_film(imaging.read_file(path), str(path)), recipe)
+    skull = soft_tissue.remove(standardise_xray(read_film(path)), recipe)
     if skull.std() < MIN_SPREAD:
         raise FilmError(f"{path} is blank once its soft tissue is removed: give another film")
     return imaging.to_tensor(skull, source)

@@ -202,6 +202,8 @@ def reconstruct(
     with _make_ready(_choose_first_bundle(bundle), device) as identifier:
         made = identifier.reconstruct(xray, conditions)
     report.write_face(out, made)
+    for warning in made.record.warnings:
+        _warn(warning)
     if conditions.known:
         _warn(describe_told(conditions))
     _note(f"written: {out}, a generated face and not a photograph")
@@ -214,13 +216,40 @@ def preprocess(
     recipe: Annotated[str, typer.Option(help="Soft-tissue recipe: classical-1 or none.")] = (
         "classical-1"
     ),
+    as_json: JsonOption = False,
 ) -> None:
     """Make the standard skull from an X-ray: framed, soft tissue suppressed."""
-    from fcr_edge import film, imaging, soft_tissue
+    from fcr_edge import film, imaging, reading, report, soft_tissue
 
-    standard = film.decode_film(imaging.read_file(xray), str(xray))
-    imaging.write_png(out, soft_tissue.remove(standard, recipe), {"SoftTissue": recipe})
+    read = reading.read_film(xray)
+    skull = soft_tissue.remove(film.standardise_xray(read), recipe)
+    imaging.write_png(out, skull, {"SoftTissue": recipe})
+    for warning in read.record.warnings:
+        _warn(warning)
+    if as_json:
+        _print_json(report.make_skull_record(read, skull, recipe))
+    else:
+        typer.echo("; ".join(read.record.steps))
     _note(f"written: {out}, recipe {recipe}")
+
+
+@app.command()
+def deidentify(
+    source: Annotated[Path, typer.Argument(help="A film: DICOM, PNG, JPEG or TIFF.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The copy to write; not yet there.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write a copy of a film without the patient's data; its pixels are not changed."""
+    from fcr_edge.deidentify import deidentify as write_copy
+
+    told = write_copy(source, out)
+    for warning in told.warnings:
+        _warn(warning)
+    if as_json:
+        _print_json({"schema": "fcr-deidentified/1", "file": str(out), **asdict(told)})
+    else:
+        typer.echo(f"{told.container}: {told.removed} entries removed, {len(told.kept)} kept")
+    _note(f"written: {out}; {source} is unchanged")
 
 
 @app.command()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Literal
 
-from fcr_edge import __version__
+from fcr_edge import __version__, dicom, sandbox
 from fcr_edge.bundle import Bundle
 from fcr_edge.errors import DeviceError, FcrError
 from fcr_edge.identify import demo_folder, user_bundles
@@ -40,6 +40,8 @@ def examine(folder: Path | None) -> list[Check]:
         ),
         Check("ok", ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)),
         _count_bundles(),
+        _list_codecs(),
+        _describe_sandbox(),
     ]
     conflict = find_runtime_conflict()
     if conflict:
@@ -73,6 +75,35 @@ def _examine_device(bundle: Bundle, device: Processor) -> Check:
             return Check("ok", f"device {session.describe()}")
     except DeviceError as err:
         return Check("bad" if device == "cpu" else "note", f"device {device}: {err}")
+
+
+def _list_codecs() -> Check:
+    """Tell which DICOM films can be read here."""
+    if not dicom.is_installed():
+        return Check("note", "DICOM films cannot be read: pip install 'fcr[dicom]'")
+    codecs = dicom.CODECS.values()
+    absent = sorted({codec.package for codec in codecs if not dicom.has_codec(codec)})
+    read = ", ".join(codec.name for codec in codecs if dicom.has_codec(codec))
+    if absent:
+        return Check(
+            "note", f"DICOM films read: {read}; for the rest pip install {' '.join(absent)}"
+        )
+    return Check("ok", f"DICOM films read: {read}")
+
+
+def _describe_sandbox() -> Check:
+    """Tell how files from outside are kept from doing harm on this system."""
+    if sandbox.FORKS:
+        limits = (
+            f"{sandbox.MAX_MEMORY // 1024**2} MiB, {sandbox.MAX_CPU_SECONDS} s of processor time,"
+            f" {sandbox.MAX_SECONDS:.0f} s, no new files or sockets"
+        )
+        return Check("ok", f"each film is decoded in a process of its own: {limits}")
+    return Check(
+        "note",
+        f"films are decoded in another process, stopped after {sandbox.MAX_SECONDS:.0f} s; limits"
+        " on memory, files and network need Linux",
+    )
 
 
 def _count_bundles() -> Check:

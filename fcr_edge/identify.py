@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from contextlib import ExitStack, contextmanager
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fcr_edge import film, imaging, soft_tissue
+from fcr_edge import film, imaging, reading, sandbox, soft_tissue
 from fcr_edge.bundle import MANIFEST_NAME, Bundle, read_manifest
 from fcr_edge.conditions import Conditions, describe_told
 from fcr_edge.errors import BundleError, ConfigError
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float32, UInt8
 
     from fcr_edge.bundle import Role
+    from fcr_edge.film_record import FilmRecord
     from fcr_edge.gallery import Gallery, SearchResult
     from fcr_edge.gallery.records import Mode
     from fcr_edge.sessions import Device, Session, SessionInfo
@@ -43,6 +43,8 @@ class Reconstruction:
     xray: Path
     xray_sha256: str
     """SHA-256 of the file as given, 64 hexadecimal digits."""
+    record: FilmRecord
+    """What was done to the file on the way to its pixels."""
     film: UInt8[np.ndarray, "s s 1"]
     """The standard film."""
     skull: UInt8[np.ndarray, "s s 1"]
@@ -91,6 +93,7 @@ class Identifier:
 
     def __init__(self, bundle: Bundle, device: Device = "auto") -> None:
         self.bundle = bundle
+        sandbox.start()  # it gets ready while the networks load
         with ExitStack() as stack:
             self._translator = stack.enter_context(_open(bundle, "translator", device))
             self._embedder = stack.enter_context(_open(bundle, "embedder", device))
@@ -150,7 +153,7 @@ class Identifier:
             bundle_sha256=self.bundle.sha256,
             device=self.device,
             refusals=self.refusals,
-            warnings=tuple(self._warnings(gallery, conditions)),
+            warnings=(*made.record.warnings, *self._warnings(gallery, conditions)),
         )
 
     def reconstruct(self, xray: Path, conditions: Conditions = UNKNOWN) -> Reconstruction:
@@ -158,14 +161,15 @@ class Identifier:
         self._refuse_untaken(conditions)
         timings: dict[str, float] = {}
         with _timed(timings, "film"):
-            data = imaging.read_file(xray)
-            standard = film.decode_film(data, str(xray))
+            read = reading.read_film(xray)
+            standard = film.standardise_xray(read)
         with _timed(timings, "soft_tissue"):
             skull = soft_tissue.remove(standard, self.bundle.manifest.soft_tissue)
         with _timed(timings, "translator"):
             face = self.translate(skull, conditions)
-        digest = hashlib.sha256(data).hexdigest()
-        return Reconstruction(xray, digest, standard, skull, face, conditions, timings)
+        return Reconstruction(
+            xray, read.sha256, read.record, standard, skull, face, conditions, timings
+        )
 
     def translate(
         self, skull: UInt8[np.ndarray, "s s 1"], conditions: Conditions = UNKNOWN

@@ -131,8 +131,8 @@ def _number(group: Sequence[Examined]) -> Iterator[tuple[str, Examined]]:
 
 def _read_again(one: Examined) -> RawPicture:
     """Read a picture once more, reduced to what is stored."""
-    content, pixels = read_source(one.source)
-    if hashlib.sha256(content).hexdigest() != one.sha256:
+    digest, pixels = read_source(one.source)
+    if digest != one.sha256:
         raise DataError(f"{one.source.path} has changed since it was checked: repeat the command")
     share = min(1, MAX_SIDE / max(pixels.shape[:2]))
     height, width = (max(1, round(side * share)) for side in pixels.shape[:2])

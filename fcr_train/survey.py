@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from fcr_edge import dicom, film, imaging
+from fcr_edge import dicom, film, imaging, reading
 from fcr_edge.errors import DataError, FcrError, ImageError
 from fcr_train.copies import find_copies, fingerprint
 from fcr_train.layouts import Attributes, Unused, list_sources, read_attributes, read_table
@@ -173,13 +173,13 @@ def _refused(source: Source, problems: Sequence[Problem]) -> Unused:
 
 def _examine(source: Source) -> Examined:
     """Read a picture and what the checks need of it. Raises ImageError and FilmError."""
-    content, pixels = read_source(source)
+    digest, pixels = read_source(source)
     height, width = pixels.shape[:2]
     if source.kind in FILM_KINDS:
         film.standardise(pixels)  # refuses what shows nothing
     return Examined(
         source,
-        hashlib.sha256(content).hexdigest(),
+        digest,
         height,
         width,
         source.kind in FILM_KINDS and looks_inverted(pixels),
@@ -187,14 +187,16 @@ def _examine(source: Source) -> Examined:
     )
 
 
-def read_source(source: Source) -> tuple[bytes, RawPicture]:
-    """Read a file's bytes and its pixels. Raises ImageError."""
+def read_source(source: Source) -> tuple[str, RawPicture]:
+    """Read a file's SHA-256 and its pixels; a film's are grey. Raises ImageError."""
+    if source.kind in FILM_KINDS:
+        xray = reading.read_film(source.path)
+        return xray.sha256, xray.pixels
     content = imaging.read_file(source.path)
-    if not dicom.is_dicom(content):
-        return content, imaging.decode_picture(content, source.name)
-    if source.kind not in FILM_KINDS:
+    if dicom.is_dicom(content):
         raise ImageError(f"{source.name} is a DICOM file: give a photograph as PNG or JPEG")
-    return content, dicom.decode(content, source.name)
+    pixels = imaging.decode_picture(content, source.name)
+    return hashlib.sha256(content).hexdigest(), pixels
 
 
 def looks_inverted(pixels: RawPicture) -> bool:

@@ -109,6 +109,36 @@ def test_reconstruct_and_preprocess_write_pictures(tmp_path: Path) -> None:
     assert imaging.read_picture(tmp_path / "skull.png").shape == (256, 256)
 
 
+def test_preprocess_tells_what_was_done_to_the_film(tmp_path: Path) -> None:
+    turned = tmp_path / "turned.png"
+    imaging.write_png(turned, imaging.to_grey(imaging.read_picture(XRAY)))
+
+    plain = run("preprocess", turned, "-o", tmp_path / "a.png")
+    record = json.loads(run("preprocess", turned, "-o", tmp_path / "b.png", "--json").stdout)
+
+    assert "decoded: PNG" in plain.stdout
+    assert record["schema"] == "fcr-skull/1"
+    assert record["film"]["container"] == "PNG"
+    assert record["film"]["polarity"] == "as stored"
+    assert record["soft_tissue"] == "classical-1"
+
+
+def test_deidentify_writes_a_copy_once_and_says_what_stays(tmp_path: Path) -> None:
+    source = tmp_path / "film.png"
+    imaging.write_png(source, imaging.read_picture(XRAY), {"Author": "Doe"})
+
+    done = run("deidentify", source, "-o", tmp_path / "copy.png")
+    again = run("deidentify", source, "-o", tmp_path / "copy.png")
+
+    assert done.exit_code == 0
+    assert "1 entries removed" in done.stdout
+    assert "burned into them" in done.stderr
+    assert b"Doe" not in (tmp_path / "copy.png").read_bytes()
+    assert b"Doe" in source.read_bytes()
+    assert again.exit_code == 3
+    assert "exists" in again.stderr
+
+
 def test_bench_counts_every_stage() -> None:
     done = run("bench", "--repeats", 2, "--json")
 
@@ -125,6 +155,8 @@ def test_doctor_finds_a_whole_bundle_and_the_cpu(gallery_file: Path) -> None:
     assert done.exit_code == 0
     assert "bundle demo" in done.stdout
     assert "device cpu" in done.stdout
+    assert "JPEG 2000" in done.stdout
+    assert "decoded in" in done.stdout
     assert "8 people" in done.stdout
 
 

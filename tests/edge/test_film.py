@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from fcr_edge import film, imaging, soft_tissue
+from fcr_edge import film, imaging, reading, soft_tissue
 from fcr_edge.errors import ConfigError, FilmError
 
 if TYPE_CHECKING:
@@ -65,6 +65,20 @@ def test_white_frame_is_cut_off() -> None:
     assert standard[:, [0, 255]].max() < 50
 
 
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+@pytest.mark.parametrize("seed", range(5))
+def test_grey_levels_are_windowed_as_by_numpy(depth: type, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    top = np.iinfo(depth).max
+    pixels = rng.gamma(2, top / 10, rng.integers(64, 300, 2)).clip(0, top).astype(depth)
+
+    windowed = film._window(pixels)
+
+    low, high = np.percentile(pixels, film.WINDOW)
+    unit = (pixels.astype(np.float32) - np.float32(low)) / np.float32(high - low)
+    assert np.array_equal(windowed, np.rint(np.clip(unit, 0, 1) * 255).astype(np.uint8))
+
+
 @pytest.mark.parametrize(
     ("pixels", "message"),
     [
@@ -113,7 +127,7 @@ def test_film_without_bone_is_refused() -> None:
 @pytest.mark.parametrize("number", [1, 9, 17, 24])
 def test_real_film_becomes_a_skull(cephalograms: Path, number: int) -> None:
     path = cephalograms / f"{number:03d}.jpg"
-    standard = film.decode_film(path.read_bytes(), path.name)
+    standard = film.standardise_xray(reading.read_film(path))
 
     skull = soft_tissue.remove(standard, "classical-1")
 

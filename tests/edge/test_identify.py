@@ -89,12 +89,42 @@ def test_report_says_what_it_is(
     made = result.reconstruction.face
     assert record["schema"] == "fcr-result/1"
     assert "not an identification" in record["notice"]
+    assert record["film"]["container"] == "PNG"
+    assert record["film"]["steps"][0] == "decoded: PNG"
     assert len(record["candidates"]) == 2
     assert any("simulated" in warning for warning in record["warnings"])
     assert np.array_equal(face[: len(made)], made)  # the pixels embedded, above the mark
     assert b"not a photograph" in (tmp_path / "face.png").read_bytes()
     picture = imaging.read_picture(tmp_path / "result.png")
     assert (picture == report.GREEN).all(axis=2).sum() > 1000  # the mate's frame
+
+
+def test_what_the_file_says_of_itself_is_warned_of(
+    identifier: Identifier, gallery_file: Path, xray: Path, tmp_path: Path
+) -> None:
+    pydicom = pytest.importorskip("pydicom", reason="pydicom (extra dicom) absent: skipped")
+    levels = imaging.to_grey(imaging.read_picture(xray))
+    dataset = pydicom.Dataset()
+    dataset.SOPClassUID = pydicom.uid.ComputedRadiographyImageStorage
+    dataset.SOPInstanceUID, dataset.Modality, dataset.PatientName = "1.2.3", "CR", "Doe^Jane"
+    dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = *levels.shape, 1
+    dataset.PhotometricInterpretation, dataset.PixelRepresentation = "MONOCHROME1", 0
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8, 8, 7
+    dataset.PresentationLUTShape, dataset.BurnedInAnnotation = "IDENTITY", "YES"
+    dataset.PixelData = (255 - levels).tobytes()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    pydicom.dcmwrite(tmp_path / "film.dcm", dataset, enforce_file_format=True)
+
+    with Gallery.open(gallery_file) as gallery:
+        result = identifier.identify(tmp_path / "film.dcm", gallery)
+        report.write_report(result, gallery, tmp_path / "out")
+
+    record = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert record["film"]["polarity"] == "turned over"
+    assert any("contradicts itself" in warning for warning in record["warnings"])
+    assert any("burned into" in warning for warning in record["warnings"])
+    assert "Doe" not in json.dumps(record)
 
 
 def test_blank_film_is_refused_by_name(identifier: Identifier, tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ USES_PIXELS = {
         "imaging",
         "film",
         "dicom",
+        "reading",
+        "deidentify",
         "soft_tissue",
         "photo",
         "enroll",
