@@ -202,7 +202,7 @@ def fuzz(folder: Path, count: int) -> dict[str, Any]:
 
 
 def find_peak() -> int:
-    """Return the most memory that a decoder of this process has had [bytes]."""
+    """Return the most memory that a process started by this one has had [bytes]."""
     resource = pytest.importorskip("resource", reason="no resource limits here: skipped")
     sandbox.close()  # only what has ended is counted
     return int(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) * 1024
@@ -216,18 +216,22 @@ def test_every_seed_is_read(tmp_path: Path) -> None:
 
 
 def test_a_sample_of_mutated_files_gives_films_and_clear_errors(tmp_path: Path) -> None:
+    others = find_peak()  # of other tests; a decoder that takes less goes unseen
+
     told = fuzz(tmp_path, 270)
 
     assert told["read"] > 20
     assert told["refused"] > 50
     assert "too slow" not in told
-    assert find_peak() < GIGABYTE
+    assert find_peak() < max(GIGABYTE, others + 1)
 
 
 @pytest.mark.slow
 def test_two_thousand_mutated_files_give_films_and_clear_errors(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    others = find_peak()
+
     told = fuzz(tmp_path, 2000)
 
     peak = find_peak()
@@ -235,4 +239,4 @@ def test_two_thousand_mutated_files_give_films_and_clear_errors(
         line = json.dumps({**told, "peak_mb": round(peak / 1e6)})
         print(f"\n{line}")  # noqa: T201 - the figures are what one runs this for
     assert "too slow" not in told
-    assert peak < GIGABYTE
+    assert peak < max(GIGABYTE, others + 1)

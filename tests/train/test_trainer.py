@@ -176,12 +176,14 @@ def test_a_translator_that_has_seen_those_held_out_is_refused(
         EmbedderTask(plan_embedder(dataset_folder), (generator, leaky))
 
 
-def test_a_batch_larger_than_the_people_is_refused(dataset_folder: Path) -> None:
+def test_a_batch_larger_than_the_people_shows_them_all(dataset_folder: Path) -> None:
     plan = plan_embedder(dataset_folder)
     schedule = replace(plan.config.schedule, batch_size=8)
+    task = EmbedderTask(replace(plan, config=replace(plan.config, schedule=schedule)))
 
-    with pytest.raises(DataError, match=r"7 people .* takes 8"):
-        EmbedderTask(replace(plan, config=replace(plan.config, schedule=schedule)))
+    batch = next(task.batches(Streams.of(1, 0)))
+
+    assert len(set(batch["person"].tolist())) == 7
 
 
 def test_a_finished_run_is_not_overwritten(dataset_folder: Path, trained: Path) -> None:
