@@ -349,6 +349,7 @@ def state_filter(
     """
     exact = summarise(join([expect_filter(one) for one in found]), label, bootstrap)
     ranks = _draw_ranks(np.concatenate([_count_band(one) for one in found]), bootstrap)
+    medians = np.median(ranks, axis=1)
 
     def state(estimate: Estimate, drawn: Float64[np.ndarray, " draws"]) -> Estimate:
         return bound(estimate.value, drawn)
@@ -363,7 +364,8 @@ def state_filter(
             key: Estimate(share.value) for key, share in exact.mean_average_precision.items()
         },
         mean_reciprocal_rank=state(exact.mean_reciprocal_rank, (1 / ranks).mean(axis=1)),
-        median_rank=state(exact.median_rank, np.median(ranks, axis=1)),
+        # Of expected ranks the median is another, and may lie outside of every random order's.
+        median_rank=bound(float(medians.mean()), medians),
     )
 
 

@@ -170,6 +170,10 @@ def test_the_filter_of_sex_alone_doubles_chance_in_the_seed_papers_gallery() -> 
         assert share.low is not None
         assert share.high is not None
         assert share.low < share.value < share.high
+    median = row.median_rank
+    assert median.low is not None
+    assert median.high is not None
+    assert median.low < median.value < median.high
 
 
 def test_the_filter_keeps_those_who_could_be_meant() -> None:
