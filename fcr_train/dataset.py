@@ -143,7 +143,7 @@ class Dataset:
 
 
 def take_distractors(dataset: Dataset, others: Dataset) -> Dataset:
-    """Return people to enrol beside a dataset's, renamed so that nobody has the name of another.
+    """Return people to enrol beside a dataset's, a + before each name: nobody has another's.
 
     Raises DataError if a photograph of theirs is also in the dataset.
     """
@@ -154,8 +154,8 @@ def take_distractors(dataset: Dataset, others: Dataset) -> Dataset:
             f"{len(shared)} pictures of the distractors are in the dataset, too, {shared[0].path}"
             " the first: take people who are in no part of it (for simulated ones, another seed)"
         )
-    people = tuple(replace(person, name=f"distractor {person.name}") for person in others.people)
-    pictures = tuple(replace(row, person=f"distractor {row.person}") for row in others.pictures)
+    people = tuple(replace(person, name=f"+{person.name}") for person in others.people)
+    pictures = tuple(replace(row, person=f"+{row.person}") for row in others.pictures)
     return replace(others, people=people, pictures=pictures, augmented=())
 
 

@@ -117,7 +117,8 @@ def _build_searches(study: Study) -> list[Illustration]:
             title=_title(search),
             caption=(
                 "Skull and generated face, then the first ten candidates with their similarity (a "
-                "cosine, no probability), the mate framed green."
+                "cosine, no probability), the mate framed green. A + before a name: enrolled "
+                "beside the people tested."
             ),
             alt=(
                 f"Candidates for {search.person}: "
