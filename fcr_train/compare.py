@@ -207,6 +207,7 @@ class Comparison:
             "config": made.config,
             "dataset": made.data["sha256"],
             "seed": made.data["seed"],
+            "split": made.data.get("split"),
             "sources": made.data.get("sources", {}),
         }
         for key, value in theirs.items():

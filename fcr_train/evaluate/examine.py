@@ -87,7 +87,7 @@ def examine(
         networks: What measures pictures by weights that the user gave.
         progress: Counts the searches.
 
-    Raises DataError where a person is in two folds, or two folds are of different splits.
+    Raises DataError where a person is in two folds.
     """
     started = time.monotonic()
     step = _count(progress, len(JITTERS) * sum(len(each.probes) for each in examiners))

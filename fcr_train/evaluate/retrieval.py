@@ -79,21 +79,6 @@ class Pictures:
         return Pictures(self.vectors[places], people, (view,) * len(places))
 
 
-def enlarge(gallery: Pictures, distractors: Pictures) -> Pictures:
-    """Enrol people beside the test people. Raises DataError if one of them is in both."""
-    both = sorted({*gallery.people} & {*distractors.people})
-    if both:
-        raise DataError(
-            f"{len(both)} distractors are enrolled already, {both[0]} the first: give people who"
-            " take no part in the test"
-        )
-    return Pictures(
-        np.concatenate([gallery.vectors, distractors.vectors]),
-        gallery.people + distractors.people,
-        gallery.views + distractors.views,
-    )
-
-
 @dataclass(frozen=True)
 class Search:
     """How similar every person searched for is to every picture and every person enrolled."""

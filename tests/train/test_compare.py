@@ -106,6 +106,11 @@ def test_a_folder_of_another_study_is_not_mixed_in(data: Path, out: Path) -> Non
     assert result.exit_code == 3
     assert "choose another --out" in result.output
 
+    result = compare(data, out, "--folds", "2")
+
+    assert result.exit_code == 3
+    assert "was trained with another split" in result.output
+
 
 @pytest.fixture(scope="module")
 def thorough(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -67,7 +67,12 @@ def test_a_search_is_what_loops_over_all_pictures_give() -> None:
 
 def test_only_photographs_of_the_probes_view_are_searched() -> None:
     names = name_people(5)
-    both = retrieval.enlarge(make_pictures(names, 1), make_pictures(["x"], 2, "lateral"))
+    front, side = make_pictures(names, 1), make_pictures(["x"], 2, "lateral")
+    both = Pictures(
+        np.concatenate([front.vectors, side.vectors]),
+        front.people + side.people,
+        front.views + side.views,
+    )
 
     found = retrieval.search(make_pictures(names, 3), both, "frontal")
 
@@ -81,13 +86,6 @@ def test_a_probe_without_a_mate_is_refused() -> None:
         retrieval.search(
             make_pictures(name_people(3), 1), make_pictures(name_people(2), 1), "frontal"
         )
-
-
-def test_a_distractor_who_is_a_test_person_is_refused() -> None:
-    gallery = make_pictures(name_people(3), 1)
-
-    with pytest.raises(DataError, match="1 distractors are enrolled already, p0002"):
-        retrieval.enlarge(gallery, make_pictures(["p0002", "p0003"], 2))
 
 
 @pytest.mark.parametrize("fault", [np.nan, 0.0, 7.0])
