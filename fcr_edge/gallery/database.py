@@ -6,7 +6,7 @@ import contextlib
 import os
 import sqlite3
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from fcr_edge.errors import GalleryError
 
@@ -153,13 +153,21 @@ class Database:
     def _check(self) -> None:
         # quick_check would not compare the look-up index with its table.
         problems = self.execute("PRAGMA integrity_check(1)")
-        if problems != [("ok",)]:
+        if problems != [("ok",)] or self._is_cut_short():
             raise GalleryError(f"gallery {self.path} is damaged: {RESTORE}")
         found = self.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL")
         if not found:
             raise GalleryError(f"gallery {self.path} {UNFINISHED}")
         if sorted(map(str, found)) != sorted(str(("table", *item)) for item in SCHEMA.items()):
             raise GalleryError(f"{self.path} has tables that no gallery has: {RESTORE}")
+
+    def _is_cut_short(self) -> bool:
+        """Say whether the end is missing: SQLite reads a page that is cut as if zeros followed."""
+        with self.transaction(write=False):  # nobody else changes the size meanwhile
+            [(pages, page_size)] = self.execute(
+                "SELECT page_count, page_size FROM pragma_page_count, pragma_page_size"
+            )
+            return self.path.stat().st_size < cast("int", pages) * cast("int", page_size)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
