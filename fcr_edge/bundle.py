@@ -3,6 +3,8 @@
     manifest.json      this module's Manifest as JSON, schema "fcr-bundle/1"
     translator.onnx    skull -> face
     embedder.onnx      face -> unit vector
+    film.onnx          film -> what it shows, and where; may be absent
+    suppressor.onnx    film -> skull, bone and confidence; may be absent
     MODEL_CARD.md      the manifest in words, for people
 
 Bundle.load checks the manifest, then each file's kind, size and SHA-256, before any parser of
@@ -52,7 +54,7 @@ MAX_PICTURE_PIXELS = 4096
 CHANNELS = (1, 3, 5, 7)
 """A skull has 1 and two planes more for each condition, a face has 3."""
 
-Role = Literal["translator", "embedder"]
+Role = Literal["translator", "embedder", "film", "suppressor"]
 Scalar = str | int | float | bool
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -110,6 +112,23 @@ class EmbeddingSpec:
         _require(
             2 <= self.dimension <= 65536,
             f"{self.name} has dimension {self.dimension}, not 2 to 65536",
+        )
+
+
+@dataclass(frozen=True)
+class VectorSpec:
+    """Named numbers as a network gives them: float32, batch x length of `values`."""
+
+    name: str
+    """The tensor's name in the ONNX graph."""
+    values: tuple[str, ...]
+    """What each number is, in order; no name twice."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.name), "a tensor has no name")
+        _require(
+            1 <= len(set(self.values)) == len(self.values),
+            f"{self.name} names {len(self.values)} values, {len(set(self.values))} of them once",
         )
 
 
@@ -264,6 +283,59 @@ class EmbedderEntry(ModelEntry):
 
 
 @dataclass(frozen=True)
+class FilmEntry(ModelEntry):
+    """The network that tells what a film shows, and where; see film.py."""
+
+    output: VectorSpec
+    limits: Mapping[str, float]
+    """What the numbers are compared with, chosen on people set aside from training."""
+
+
+@dataclass(frozen=True)
+class SuppressorEntry(ModelEntry):
+    """The network that takes the soft tissue off a film; see soft_tissue.py."""
+
+    output: TensorSpec
+    """Three channels: the skull as it is cut out by hand, its bone alone, and the confidence."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        shapes = [(one.channels, one.height, one.width) for one in (self.input, self.output)]
+        _require(
+            shapes == [(1, *shapes[1][1:]), (3, *shapes[0][1:])],
+            f"the suppressor turns {shapes[0]} into {shapes[1]}, not one channel into three of"
+            " the same size",
+        )
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Mean and spread of the similarities of a view, between people set aside from training."""
+
+    mean: float
+    sd: float
+    """Above 0."""
+
+    def __post_init__(self) -> None:
+        _require(self.sd > 0, f"a scale has the standard deviation {self.sd}, not above 0")
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """How the similarities of a frontal and of a lateral film become one.
+
+    It is the mean of both, each first brought to mean 0 and standard deviation 1 by its scale.
+    """
+
+    frontal: Scale
+    lateral: Scale
+    people: int
+    """How many people the scales were measured on, none of whom trained a network."""
+    simulated: bool
+    """Whether these people are simulated."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Description:
     """What a bundle is: everything in the manifest but the schema and the model card's hash."""
 
@@ -278,6 +350,9 @@ class Description:
     """The named recipe by which a film becomes the translator's input; see soft_tissue.py."""
     translator: TranslatorEntry
     embedder: EmbedderEntry
+    film: FilmEntry | None = None
+    suppressor: SuppressorEntry | None = None
+    fusion: Fusion | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -288,8 +363,14 @@ class Description:
 
     @property
     def models(self) -> Mapping[Role, ModelEntry]:
-        """The networks by role."""
-        return {"translator": self.translator, "embedder": self.embedder}
+        """The networks that there are, by role."""
+        every: dict[Role, ModelEntry | None] = {
+            "translator": self.translator,
+            "embedder": self.embedder,
+            "film": self.film,
+            "suppressor": self.suppressor,
+        }
+        return {role: entry for role, entry in every.items() if entry is not None}
 
     @property
     def fingerprint(self) -> str:
@@ -309,7 +390,7 @@ class Description:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Manifest(Description):
     """The whole of manifest.json."""
 
@@ -331,8 +412,9 @@ class Manifest(Description):
 
     def to_json(self) -> bytes:
         """Write the manifest as UTF-8 JSON with sorted keys: equal manifests, equal bytes."""
-        document = asdict(self)
-        if not self.translator.conditions:  # as before there were any: older versions read it too
+        # What a bundle lacks is left out, so that versions from before it existed read it too.
+        document = {key: value for key, value in asdict(self).items() if value is not None}
+        if not self.translator.conditions:
             del document["translator"]["conditions"]
         text = json.dumps(
             document,
@@ -347,7 +429,7 @@ class Manifest(Description):
     def from_json(cls, data: bytes) -> Manifest:
         """Read a manifest strictly: every key known, every key present, every value of its type.
 
-        Only `conditions` may be absent: then there are none. Raises BundleError.
+        Only what a bundle may lack may be absent. Raises BundleError.
         """
         document = _parse_json(data)
         schema = document.get("schema") if isinstance(document, dict) else None
@@ -402,7 +484,14 @@ class Bundle:
         return self.manifest.fingerprint
 
     def model_bytes(self, role: Role) -> bytes:
-        """Return the 32-bit ONNX model of a role: the very bytes whose hash was checked."""
+        """Return the 32-bit ONNX model of a role: the very bytes whose hash was checked.
+
+        Raises BundleError where the bundle has no such model.
+        """
+        _require(
+            role in self.manifest.models,
+            f"bundle {self.manifest.name} has no {role}: export one that has",
+        )
         return self._models[self.manifest.models[role].fp32.path]
 
 
@@ -664,6 +753,8 @@ def _decode(hint: Any, value: object, where: str) -> Any:
     if isinstance(hint, type) and is_dataclass(hint):
         return _decode_record(hint, value, where)
     origin, arguments = get_origin(hint), get_args(hint)
+    if origin is UnionType and isinstance(value, dict):
+        return _decode(arguments[0], value, where)
     if origin is tuple and isinstance(value, list):
         return tuple(_decode(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if origin is Mapping and isinstance(value, dict):

@@ -19,10 +19,15 @@ from fcr_edge.bundle import (
     Description,
     EmbedderEntry,
     EmbeddingSpec,
+    FilmEntry,
+    Fusion,
     Manifest,
     ParityRow,
+    Scale,
+    SuppressorEntry,
     TensorSpec,
     TranslatorEntry,
+    VectorSpec,
     describe_model,
     write_bundle,
 )
@@ -45,18 +50,47 @@ PARITY = ParityRow(
 )
 
 
+COMMON = {
+    "preset": "tiny",
+    "parameters": 7,
+    "steps": 20,
+    "checkpoint_sha256": "c" * 64,
+    "training_data": {"generator": "fcr-simulate", "people": 20, "simulated": True},
+    "weights_licence": "Apache-2.0",
+    "opset": 18,
+    "ir_version": 10,
+    "parity": (PARITY,),
+}
+WHOLE_MODELS = {**MODELS, "film.onnx": b"a film model", "suppressor.onnx": b"a suppressor"}
+
+
+def describe_whole() -> Description:
+    """Describe a bundle that lacks nothing."""
+    xray = TensorSpec("film", channels=1, height=32, width=32, low=0, high=1)
+    return replace(
+        describe(),
+        film=FilmEntry(
+            architecture="FilmNetwork",
+            method="film",
+            files=(describe_model("film.onnx", WHOLE_MODELS["film.onnx"]),),
+            input=xray,
+            output=VectorSpec("findings", ("frontal", "inverted", "nasion x", "nasion y")),
+            limits={"inverted": 0.5},
+            **COMMON,
+        ),
+        suppressor=SuppressorEntry(
+            architecture="Suppressor",
+            method="unet",
+            files=(describe_model("suppressor.onnx", WHOLE_MODELS["suppressor.onnx"]),),
+            input=xray,
+            output=TensorSpec("layers", channels=3, height=32, width=32, low=0, high=1),
+            **COMMON,
+        ),
+        fusion=Fusion(Scale(0.1, 0.2), Scale(-0.1, 0.3), people=40, simulated=True),
+    )
+
+
 def describe() -> Description:
-    common = {
-        "preset": "tiny",
-        "parameters": 7,
-        "steps": 20,
-        "checkpoint_sha256": "c" * 64,
-        "training_data": {"generator": "fcr-simulate", "people": 20, "simulated": True},
-        "weights_licence": "Apache-2.0",
-        "opset": 18,
-        "ir_version": 10,
-        "parity": (PARITY,),
-    }
     return Description(
         name="test",
         created="2026-11-21T12:00:00Z",
@@ -69,7 +103,7 @@ def describe() -> Description:
             files=(describe_model("translator.onnx", MODELS["translator.onnx"]),),
             input=TensorSpec("skull", channels=1, height=64, width=64, low=-1, high=1),
             output=TensorSpec("face", channels=3, height=64, width=64, low=-1, high=1),
-            **common,
+            **COMMON,
         ),
         embedder=EmbedderEntry(
             architecture="densenet121",
@@ -77,7 +111,7 @@ def describe() -> Description:
             files=(describe_model("embedder.onnx", MODELS["embedder.onnx"], "half"),),
             input=FACE,
             output=EmbeddingSpec("embedding", dimension=16),
-            **common,
+            **COMMON,
         ),
     )
 
@@ -104,6 +138,53 @@ def test_a_loaded_bundle_is_what_was_written(folder):
     assert bundle.model_bytes("embedder") == MODELS["embedder.onnx"]
     assert {path.name for path in folder.iterdir()} == set(FILES)
     assert bundle.sha256 == hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+
+
+def test_a_bundle_that_lacks_nothing_is_what_was_written(tmp_path):
+    written = write_bundle(tmp_path / "bundle", describe_whole(), "# Test\n", WHOLE_MODELS)
+
+    bundle = Bundle.load(tmp_path / "bundle")
+
+    assert bundle.manifest == written
+    assert bundle.manifest.fusion == Fusion(Scale(0.1, 0.2), Scale(-0.1, 0.3), 40, simulated=True)
+    assert bundle.model_bytes("film") == WHOLE_MODELS["film.onnx"]
+    assert bundle.model_bytes("suppressor") == WHOLE_MODELS["suppressor.onnx"]
+    assert bundle.fingerprint == FINGERPRINT, "a gallery survives another film model"
+
+
+def test_what_a_bundle_lacks_is_neither_written_nor_given(folder):
+    document = json.loads((folder / "manifest.json").read_bytes())
+
+    assert not {"film", "suppressor", "fusion"} & set(document)
+    with pytest.raises(BundleError, match="bundle test has no suppressor: export one that has"):
+        Bundle.load(folder).model_bytes("suppressor")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"suppressor": {"output": {"channels": 1}}}, "not one channel into three"),
+        ({"film": {"output": {"values": ["frontal", "frontal"]}}}, "names 2 values, 1 of them"),
+        ({"fusion": {"lateral": {"sd": 0}}}, "standard deviation 0.0, not above 0"),
+        ({"fusion": {"lateral": {"sd": None}}}, r"fusion.lateral.sd = 'None', not float"),
+        ({"film": {"limit": 1}}, "unknown key 'film.limit'"),
+    ],
+)
+def test_a_wrong_entry_of_what_may_be_absent_is_refused(tmp_path, change, message):
+    write_bundle(tmp_path / "bundle", describe_whole(), "# Test\n", WHOLE_MODELS)
+    edit(tmp_path / "bundle", lambda document: merge(document, change))
+
+    with pytest.raises(BundleError, match=message):
+        Bundle.load(tmp_path / "bundle")
+
+
+def merge(document: dict, change: dict) -> None:
+    """Change some values deep in a document."""
+    for key, value in change.items():
+        if isinstance(value, dict):
+            merge(document[key], value)
+        else:
+            document[key] = value
 
 
 def test_the_models_are_the_hashed_bytes_even_if_the_files_change_later(folder):
