@@ -49,7 +49,7 @@ def rank_films(
     ranks = []
     for person in track(people, f"{view} films", console=Console(stderr=True)):
         xray = data / "images" / person / f"{view}_xray.png"
-        found = identifier.identify(xray, gallery, k=len(people)).search
+        found = identifier.identify([xray], gallery, k=len(people)).search
         ranks.append(find_rank(found, person))
     return summarise(np.array(ranks), len(people))
 

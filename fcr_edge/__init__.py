@@ -3,7 +3,7 @@
 from fcr_edge import Bundle, Gallery, Identifier
 
 with Identifier(Bundle.load(folder)) as identifier, Gallery.open(path) as gallery:
-    result = identifier.identify(xray, gallery)
+    result = identifier.identify([xray], gallery)
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fcr_edge.conditions import Conditions
     from fcr_edge.demo import DemoOutcome
     from fcr_edge.enroll import Enrolment, EnrolReport
-    from fcr_edge.gallery import Gallery, Person
+    from fcr_edge.gallery import Gallery, Person, View
     from fcr_edge.gallery.records import Mode
     from fcr_edge.identify import Identifier, IdentifyResult
     from fcr_edge.latency import Latency
@@ -62,6 +62,13 @@ class DeviceChoice(str, Enum):
     cpu = "cpu"
     cuda = "cuda"
     trt = "trt"
+
+
+class ViewChoice(str, Enum):
+    """What a film shows."""
+
+    frontal = "frontal"
+    lateral = "lateral"
 
 
 class SexChoice(str, Enum):
@@ -118,8 +125,18 @@ def _start(
 
 @app.command()
 def identify(
-    xray: XrayArgument,
+    xrays: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="XRAY...",
+            help="One film of a skull, or two: bright bone on black, facing front or right.",
+        ),
+    ],
     gallery: GalleryOption,
+    view: Annotated[
+        list[ViewChoice] | None,
+        typer.Option(help="What each film shows, in their order; needed with two films."),
+    ] = None,
     bundle: BundleOption = None,
     sex: SexOption = None,
     age: AgeOption = None,
@@ -132,9 +149,10 @@ def identify(
     passphrase: PassphraseOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Rank the people of a gallery by similarity to the face made from an X-ray."""
+    """Rank the people of a gallery by similarity to the face made from an X-ray, or from two."""
     from fcr_edge import report
 
+    views = cast("list[View]", [choice.value for choice in view]) if view else None
     conditions = _read_conditions(sex, age, bmi)
     if out is not None:
         report.make_folder(out)
@@ -142,7 +160,7 @@ def identify(
         people = stack.enter_context(_open_gallery(gallery, key_file, passphrase))
         identifier = stack.enter_context(_make_ready(_choose_bundle(bundle, people), device))
         mode: Mode = "exact" if exact else "auto"
-        result = identifier.identify(xray, people, k, mode, conditions)
+        result = identifier.identify(xrays, people, k, mode, conditions, views)
         if out is not None:
             report.write_report(result, people, out)
     for warning in result.warnings:
@@ -152,7 +170,7 @@ def identify(
     else:
         _print_candidates(result)
     if out is not None:
-        _note(f"written: {out}/result.png, result.json, film.png, skull.png, face.png")
+        _note(f"written: {', '.join(report.list_files(result, out))}")
 
 
 @app.command()
@@ -281,7 +299,7 @@ def bench(
             people = stack.enter_context(demo.make_gallery(place, ready))
         tick = stack.enter_context(_progress("measuring", repeats))
         stages = latency.measure(
-            lambda: ready.identify(chosen_xray, people).timings_ms, repeats, progress=tick
+            lambda: ready.identify([chosen_xray], people).timings_ms, repeats, progress=tick
         )
         machine = {
             **latency.describe_machine(),
@@ -504,21 +522,33 @@ def _print_candidates(result: IdentifyResult) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from fcr_edge.identify import describe_fusion
     from fcr_edge.report import LEAD
 
     found = result.search
-    table = Table("rank", "person", "similarity", "name")
+    views = [made.view or "" for made in result.reconstructions] if result.fusion else []
+    table = Table("rank", "person", "similarity", *views, "name")
     for candidate in found.candidates:
         person, similarity = candidate.person, f"{candidate.similarity:.4f}"
-        table.add_row(str(candidate.rank), escape(person.id), similarity, escape(person.name))
+        cosines = [f"{match.similarity:.4f}" if match else "-" for match in candidate.matches]
+        table.add_row(
+            str(candidate.rank),
+            escape(person.id),
+            similarity,
+            *(cosines if views else ()),
+            escape(person.name),
+        )
     console = Console()
     console.print(table)
     console.print(
         f"{found.mode} search of {found.people} people, recall {found.recall:.3f}"
         + (f", ef {found.ef_search}" if found.ef_search else "")
-        + f"; similarity is a cosine, not a probability; {sum(result.timings_ms.values()):.0f} ms",
+        + ("" if result.fusion else "; similarity is a cosine, not a probability")
+        + f"; {sum(result.timings_ms.values()):.0f} ms",
         soft_wrap=True,
     )
+    if result.fusion:
+        console.print(f"{describe_fusion(result.fusion)}; it is not a probability", soft_wrap=True)
     console.print(LEAD, style="bold", soft_wrap=True)
 
 

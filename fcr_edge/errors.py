@@ -9,7 +9,7 @@ FcrError
 The library raises; only the command lines print and exit:
 
     try:
-        result = identifier.identify(film)
+        result = identifier.identify([film])
     except FcrError as error:
         sys.exit(f"error: {error}")
 """

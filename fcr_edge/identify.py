@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float32, UInt8
 
-    from fcr_edge.bundle import Role
+    from fcr_edge.bundle import Fusion, Role
     from fcr_edge.film_record import FilmRecord
-    from fcr_edge.gallery import Gallery, SearchResult
+    from fcr_edge.gallery import Gallery, Probe, SearchResult, View
     from fcr_edge.gallery.records import Mode
     from fcr_edge.sessions import Device, Session, SessionInfo
 
@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 UNKNOWN = Conditions()
 """Nothing is known beside the film."""
+MOST_FILMS = 2
+"""Films of one skull in one search, at most."""
 STAGES = ("film", "soft_tissue", "translator", "embedder", "search")
 """The steps from an X-ray file to candidates, in order; timings bear these names."""
 
@@ -53,15 +55,18 @@ class Reconstruction:
     """The generated face: the very pixels that are embedded."""
     conditions: Conditions
     """What the translator was told beside the film, by the examiner."""
+    view: View | None
+    """Which view the film shows; None where nobody said."""
     timings_ms: dict[str, float] = field(compare=False)
     """Stage -> milliseconds, in the order of STAGES, for the stages that ran."""
 
 
 @dataclass(frozen=True)
 class IdentifyResult:
-    """Ranked candidates for one X-ray: a lead for an examiner, never an identification."""
+    """Ranked candidates for a skull: a lead for an examiner, never an identification."""
 
-    reconstruction: Reconstruction
+    reconstructions: tuple[Reconstruction, ...]
+    """One a film, in the order given."""
     search: SearchResult
     """The candidates, best first, and how they were found."""
     gallery_digest: str
@@ -71,18 +76,17 @@ class IdentifyResult:
     refusals: tuple[str, ...]
     """Why "auto" could not have the devices it would have preferred."""
     warnings: tuple[str, ...]
-
-    @property
-    def timings_ms(self) -> dict[str, float]:
-        """Stage -> milliseconds, in the order of STAGES."""
-        return self.reconstruction.timings_ms
+    fusion: Fusion | None
+    """How the similarities of two films were put together; None for one film."""
+    timings_ms: dict[str, float] = field(compare=False)
+    """Stage -> milliseconds for all films, in the order of STAGES."""
 
 
 class Identifier:
     """A bundle made ready on a device: a context manager that takes films and photographs.
 
         with Identifier(Bundle.load(folder)) as identifier, Gallery.open(path) as gallery:
-            result = identifier.identify(xray, gallery)
+            result = identifier.identify([xray], gallery)
 
     Args:
         bundle: The verified bundle.
@@ -121,42 +125,65 @@ class Identifier:
 
     def identify(
         self,
-        xray: Path,
+        xrays: Sequence[Path],
         gallery: Gallery,
         k: int = 10,
         mode: Mode = "auto",
         conditions: Conditions = UNKNOWN,
+        views: Sequence[View] | None = None,
     ) -> IdentifyResult:
-        """Rank the people of the gallery by similarity to the face made from the X-ray.
+        """Rank the people of the gallery by similarity to the face made from the X-rays.
 
         Args:
-            xray: A film of one skull, bright bone on black, facing the front or the right.
+            xrays: One film, or two of one skull, bright bone on black, facing the front or the
+                right. Two are put together by the bundle's rule, and every face is compared.
             gallery: People enrolled with this bundle's embedder.
             k: Candidates wanted, 1 or more; a smaller gallery gives fewer.
-            mode: How to search; "auto" is exact up to a measured size.
+            mode: How to search with one film; "auto" is exact up to a measured size.
             conditions: What the examiner knows of the person, for a translator that takes it.
+            views: Which view each film shows.
 
         Raises ImageError, FilmError, ConfigError for a condition that the translator does not
-        take, and GalleryError for another embedder or an empty gallery.
+        take or films that cannot be put together, and GalleryError for another embedder or an
+        empty gallery.
         """
         gallery.require(self.bundle.fingerprint)
-        made = self.reconstruct(xray, conditions)
-        with _timed(made.timings_ms, "embedder"):
-            probe = self.embed([made.face])[0]
-        with _timed(made.timings_ms, "search"):
-            found = gallery.search(probe, k, mode)
+        self._refuse_untaken(conditions)
+        shown = _check_views(xrays, views)
+        fusion = self._require_fusion() if len(xrays) > 1 else None
+        made = [
+            self.reconstruct(xray, conditions, view)
+            for xray, view in zip(xrays, shown, strict=True)
+        ]
+        _refuse_twins(made)
+        timings = _add_up([each.timings_ms for each in made])
+        with _timed(timings, "embedder"):
+            embeddings = self.embed([each.face for each in made])
+        with _timed(timings, "search"):
+            if fusion is None:
+                found = gallery.search(embeddings[0], k, mode)
+            else:
+                found = gallery.search_together(_make_probes(made, embeddings, fusion), k)
         return IdentifyResult(
-            reconstruction=made,
+            reconstructions=tuple(made),
             search=found,
             gallery_digest=gallery.digest,
             bundle_name=self.bundle.manifest.name,
             bundle_sha256=self.bundle.sha256,
             device=self.device,
             refusals=self.refusals,
-            warnings=(*made.record.warnings, *self._warnings(gallery, conditions)),
+            warnings=(
+                *(warning for each in made for warning in each.record.warnings),
+                *_warn_of_films(made, found),
+                *self._warnings(gallery, conditions),
+            ),
+            fusion=fusion,
+            timings_ms=timings,
         )
 
-    def reconstruct(self, xray: Path, conditions: Conditions = UNKNOWN) -> Reconstruction:
+    def reconstruct(
+        self, xray: Path, conditions: Conditions = UNKNOWN, view: View | None = None
+    ) -> Reconstruction:
         """Turn an X-ray into a face. Raises ImageError, FilmError, and ConfigError as identify."""
         self._refuse_untaken(conditions)
         timings: dict[str, float] = {}
@@ -168,7 +195,7 @@ class Identifier:
         with _timed(timings, "translator"):
             face = self.translate(skull, conditions)
         return Reconstruction(
-            xray, read.sha256, read.record, standard, skull, face, conditions, timings
+            xray, read.sha256, read.record, standard, skull, face, conditions, view, timings
         )
 
     def translate(
@@ -192,6 +219,15 @@ class Identifier:
         # give the same bytes whoever is enrolled beside it.
         rows = [self._embedder.run(imaging.to_tensor(face, entry.input)) for face in faces]
         return np.concatenate(rows)
+
+    def _require_fusion(self) -> Fusion:
+        manifest = self.bundle.manifest
+        if manifest.fusion is None:
+            raise ConfigError(
+                f"the bundle {manifest.name} has no rule to put two films together: search with"
+                " each film by itself, or name a bundle that was exported with an evaluation"
+            )
+        return manifest.fusion
 
     def _refuse_untaken(self, conditions: Conditions) -> None:
         taken = self.bundle.manifest.translator.conditions
@@ -258,6 +294,75 @@ def _bundle_folders(gallery: Path) -> Iterator[Path]:
         if parent.is_dir():
             yield from sorted(path.parent for path in parent.glob(f"*/{MANIFEST_NAME}"))
     yield demo_folder() / "bundle"
+
+
+def describe_fusion(fusion: Fusion) -> str:
+    """Say how two films were put together."""
+    whom = "simulated people" if fusion.simulated else "people"
+    return (
+        "two films: a similarity is the sum of both films' cosines, each less its mean and divided"
+        f" by its standard deviation between {fusion.people} {whom} set aside from training,"
+        " divided by the square root of two"
+    )
+
+
+def _check_views(xrays: Sequence[Path], views: Sequence[View] | None) -> Sequence[View | None]:
+    """Give the view of each film. Raises ConfigError for films that cannot go together."""
+    if not 1 <= len(xrays) <= MOST_FILMS:
+        raise ConfigError(
+            f"{len(xrays)} films were given: give one film, or two of the same skull"
+        )
+    if views is not None and len(views) != len(xrays):
+        raise ConfigError(
+            f"{len(xrays)} films and {len(views)} views were given: name one view for each film"
+        )
+    if views is None and len(xrays) > 1:
+        raise ConfigError(
+            "nobody said which film is frontal and which is lateral: name the view of each film"
+            " in their order (--view frontal --view lateral)"
+        )
+    return views or [None] * len(xrays)
+
+
+def _make_probes(
+    made: Sequence[Reconstruction], embeddings: Float32[np.ndarray, "n d"], fusion: Fusion
+) -> list[Probe]:
+    from fcr_edge.gallery import Probe
+
+    probes = []
+    for each, embedding in zip(made, embeddings, strict=True):
+        assert each.view is not None, "checked before the films were read"
+        scale = fusion.frontal if each.view == "frontal" else fusion.lateral
+        probes.append(Probe(embedding, each.view, scale.mean, scale.sd))
+    return probes
+
+
+def _refuse_twins(made: Sequence[Reconstruction]) -> None:
+    """Raise ConfigError where one film was given twice: it would count twice."""
+    if len({each.xray_sha256 for each in made}) < len(made):
+        names = " and ".join(str(each.xray) for each in made)
+        raise ConfigError(f"{names} are the same film: give another film of the skull, or one")
+
+
+def _warn_of_films(made: Sequence[Reconstruction], found: SearchResult) -> Iterator[str]:
+    """Say what is odd about films that were given together."""
+    if len(made) < 2:
+        return
+    first, second = made
+    if first.view == second.view:
+        yield (
+            f"both films are {first.view}: they say less together than a frontal and a lateral"
+            " film; check that neither is named wrongly"
+        )
+    if found.passed_over:
+        yield (
+            f"{found.passed_over} people have no photograph of these views and are not among the"
+            f" {found.people} compared: search with one film, too"
+        )
+
+
+def _add_up(parts: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {stage: sum(part[stage] for part in parts) for stage in parts[0]}
 
 
 def _open(bundle: Bundle, role: Role, device: Device) -> Session:

@@ -84,7 +84,7 @@ def run(out: Path, device: Device) -> Iterator[DemoOutcome]:
         make_gallery(gallery_path, identifier) as gallery,
     ):
         for film in list_films():
-            result = identifier.identify(film.xray, gallery, k=len(gallery.people()))
+            result = identifier.identify([film.xray], gallery, k=len(gallery.people()))
             report.write_report(result, gallery, out / film.xray.stem, film.mate)
             yield DemoOutcome(film, result)
 

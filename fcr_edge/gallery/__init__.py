@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from fcr_edge.gallery.keys import Key, read_key_file
-from fcr_edge.gallery.records import Candidate, Event, Mode, Person, Photo, SearchResult, Sex, View
+from fcr_edge.gallery.records import (
+    Candidate,
+    Event,
+    Match,
+    Mode,
+    Person,
+    Photo,
+    Probe,
+    SearchResult,
+    Sex,
+    View,
+)
 from fcr_edge.gallery.store import Gallery
 
 __all__ = [
@@ -11,9 +22,11 @@ __all__ = [
     "Event",
     "Gallery",
     "Key",
+    "Match",
     "Mode",
     "Person",
     "Photo",
+    "Probe",
     "SearchResult",
     "Sex",
     "View",

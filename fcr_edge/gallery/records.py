@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
@@ -99,6 +100,36 @@ class Photo:
             raise GalleryError(f"{what}: quality is {self.quality!r}: from 0 to 1, or None")
 
 
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """The face of one film among several of one skull, for Gallery.search_together.
+
+    `mean` and `sd` are those of its view's similarities between people who have nothing to do
+    with each other: they bring the films to one scale. Raises GalleryError unless sd is above 0.
+    """
+
+    embedding: Float32[np.ndarray, " d"]
+    view: View
+    mean: float
+    sd: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.mean) and 0 < self.sd < math.inf):
+            raise GalleryError(
+                f"a probe has the mean {self.mean} and standard deviation {self.sd}: finite"
+                " numbers are needed, the second above 0"
+            )
+
+
+@dataclass(frozen=True)
+class Match:
+    """The photo of a person that is most similar to one probe."""
+
+    photo_sha256: str
+    similarity: float
+    """Cosine, -1 to 1, rounded to 6 decimals."""
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A person found by a search: an investigative lead, not an identification."""
@@ -107,9 +138,11 @@ class Candidate:
     """1 for the most similar."""
     person: Person
     similarity: float
-    """Cosine of probe and best photo, -1 to 1, rounded to 6 decimals."""
-    photo_sha256: str
-    """Which photo of the person was the most similar."""
+    """Of one probe that of its match. Of several: each match's, less its probe's mean and divided
+    by its sd, summed and divided by the square root of how many there are (Stouffer et al. 1949),
+    so that whoever lacks a photo of one view competes on equal terms; rounded to 6 decimals."""
+    matches: tuple[Match | None, ...]
+    """One a probe, in their order; None where no photo of the person can be of its view."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +158,8 @@ class SearchResult:
     """Share of the true first k that this kind of search finds: 1 when exact, else measured."""
     people: int
     """How many people were searched."""
+    passed_over: int = 0
+    """How many more are enrolled without a photo that could be of a probe's view."""
 
 
 @dataclass(frozen=True)

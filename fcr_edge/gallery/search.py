@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Int64, UInt64
+    from collections.abc import Sequence
 
-    from fcr_edge.gallery.records import Mode
+    from jaxtyping import Float32, Float64, Int64, UInt64
+
+    from fcr_edge.gallery.records import Mode, Probe, View
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,11 @@ class Faces:
         """How many people the faces belong to."""
         return int(self.owners[-1]) + 1
 
+    @property
+    def first_rows(self) -> Int64[np.ndarray, " p"]:
+        """Give the row of each person's first face."""
+        return np.flatnonzero(np.diff(self.owners, prepend=-1))
+
 
 @dataclass(frozen=True, eq=False)
 class Ranking:
@@ -58,6 +65,22 @@ class Ranking:
     nth: list[int]
     """Which of the person's faces, from 0."""
     similarities: list[float]
+
+
+@dataclass(frozen=True, eq=False)
+class JointRanking:
+    """The people most similar to several probes together, most similar first."""
+
+    owners: list[int]
+    """Index of the person."""
+    scores: list[float]
+    """See Candidate.similarity."""
+    nth: list[list[int]]
+    """By person and probe: which of the person's faces was most similar, from 0; -1 for none."""
+    similarities: list[list[float]]
+    """By person and probe, of that face; NaN for none."""
+    people: int
+    """How many people have a face that could be of a probe's view."""
 
 
 class Searcher(Protocol):
@@ -84,14 +107,13 @@ class ExactSearcher:
 
     def __init__(self, faces: Faces) -> None:
         self._faces = faces
-        self._first_rows = np.flatnonzero(np.diff(faces.owners, prepend=-1))
 
     def propose(self, probe: Float32[np.ndarray, " d"], k: int) -> Int64[np.ndarray, " m"]:
         """Give the faces that are, within rounding, as near as the k-th person's nearest."""
         similarities = self._faces.matrix @ probe
         if k >= self._faces.people:
             return np.arange(len(similarities))
-        nearest = np.maximum.reduceat(similarities, self._first_rows)
+        nearest = np.maximum.reduceat(similarities, self._faces.first_rows)
         kth = np.partition(nearest, -k)[-k]
         # The float32 product of two unit vectors errs by up to dimension x epsilon (Higham 2002,
         # eq. 3.7), and rank() rounds: what could still reach the k-th place is kept.
@@ -187,6 +209,47 @@ def rank(
     owners = faces.owners[rows[best]]
     nth = rows[best] - np.searchsorted(faces.owners, owners)
     return Ranking(owners.tolist(), nth.tolist(), similarities[best].tolist())
+
+
+def rank_together(
+    faces: Faces, views: Sequence[View | None], probes: Sequence[Probe], k: int
+) -> JointRanking:
+    """Order everybody by all probes together, and keep the first k; every face is compared.
+
+    A probe is compared with the faces of its view and with those of unknown view. Among equal
+    scores the lower person id comes first.
+    """
+    found = [_compare(faces, views, probe) for probe in probes]
+    best = np.stack([np.maximum.reduceat(row, faces.first_rows) for row in found])
+    known = np.isfinite(best)
+    scaled = [(row - probe.mean) / probe.sd for row, probe in zip(best, probes, strict=True)]
+    count = known.sum(axis=0)
+    total = np.where(known, scaled, 0).sum(axis=0)
+    scores = np.round(total / np.sqrt(np.maximum(count, 1)), DECIMALS)
+    order = np.lexsort((np.arange(len(scores)), -scores, count == 0))[: min(k, (count > 0).sum())]
+    ends = np.append(faces.first_rows, len(faces.owners))
+    nth = [
+        [
+            int(row[ends[owner] : ends[owner + 1]].argmax()) if has else -1
+            for row, has in zip(found, known[:, owner], strict=True)
+        ]
+        for owner in order
+    ]
+    similarities = np.where(known, best, np.nan).T[order]
+    people = int((count > 0).sum())
+    return JointRanking(order.tolist(), scores[order].tolist(), nth, similarities.tolist(), people)
+
+
+def _compare(
+    faces: Faces, views: Sequence[View | None], probe: Probe
+) -> Float64[np.ndarray, " n"]:
+    """Give the similarity of each face that could be of the probe's view, -inf for the others."""
+    products = np.einsum(
+        "nd,d->n", faces.matrix, to_unit(probe.embedding), dtype=np.float64, casting="safe"
+    )
+    similarities = np.round(np.clip(products, -1, 1), DECIMALS)
+    fits = np.array([view in (None, probe.view) for view in views])
+    return np.where(fits, similarities, -np.inf)
 
 
 def measure_recall(faces: Faces, searcher: Searcher, k: int) -> float:

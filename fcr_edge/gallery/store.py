@@ -15,8 +15,8 @@ import numpy as np
 from fcr_edge.errors import GalleryError
 from fcr_edge.gallery.database import Database
 from fcr_edge.gallery.keys import ClearCells, SealedCells, new_gallery_key, unwrap_key, wrap_key
-from fcr_edge.gallery.records import Candidate, SearchResult, check_unit
-from fcr_edge.gallery.search import Faces, Index, rank, to_unit
+from fcr_edge.gallery.records import Candidate, Match, SearchResult, check_unit
+from fcr_edge.gallery.search import Faces, Index, rank, rank_together, to_unit
 from fcr_edge.gallery.tables import (
     Entry,
     Header,
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float32
 
     from fcr_edge.gallery.keys import Cells, Key
-    from fcr_edge.gallery.records import Event, Mode, Person, Photo
-    from fcr_edge.gallery.search import Ranking
+    from fcr_edge.gallery.records import Event, Mode, Person, Photo, Probe, View
+    from fcr_edge.gallery.search import JointRanking, Ranking
 
 MAX_DIMENSION = 65_536
 
@@ -275,6 +275,40 @@ class Gallery:
             people=len(snapshot.entries),
         )
 
+    def search_together(self, probes: Sequence[Probe], k: int = 10) -> SearchResult:
+        """Find the people most similar to several films of one skull; every face is compared.
+
+        Args:
+            probes: The face of each film, with its view and scale; embeddings as in search.
+            k: How many candidates, 1 or more; fewer come back where fewer can be compared.
+
+        Raises:
+            GalleryError: The gallery is empty, damaged or without a photo of these views, or an
+                argument cannot be used.
+        """
+        if k < 1 or not probes:
+            raise GalleryError(f"k={k}, {len(probes)} probes: both are 1 or more")
+        for probe in probes:
+            check_unit(probe.embedding, self.dimension, f"embedding of the {probe.view} probe")
+        snapshot = self._read(faces=True, views=True)
+        if snapshot.index is None or snapshot.views is None:
+            raise GalleryError(f"gallery {self.path} is empty: enroll people first")
+        ranking = rank_together(snapshot.index.faces, snapshot.views, probes, k)
+        if not ranking.people:
+            shown = " or ".join(sorted({probe.view for probe in probes}))
+            raise GalleryError(
+                f"gallery {self.path} has no {shown} photo: search with a film of another view, or"
+                " enroll photos of this one"
+            )
+        return SearchResult(
+            candidates=snapshot.to_joint_candidates(ranking),
+            mode="exact",
+            ef_search=None,
+            recall=1.0,
+            people=ranking.people,
+            passed_over=len(snapshot.entries) - ranking.people,
+        )
+
     @contextlib.contextmanager
     def _changing(self) -> Iterator[State]:
         """Run a block as one change of the gallery: all of it, or nothing."""
@@ -310,7 +344,7 @@ class Gallery:
             "fcr-edge gallery list shows everyone"
         )
 
-    def _read(self, *, faces: bool = False) -> _Snapshot:
+    def _read(self, *, faces: bool = False, views: bool = False) -> _Snapshot:
         """Give the content as of now, reading it again only if it was changed since."""
         with self._database.transaction(write=False):
             state = self._tables.read_state()
@@ -319,12 +353,13 @@ class Gallery:
                 self._snapshot = _Snapshot(state.generation, entries)
             if faces and self._snapshot.entries and self._snapshot.index is None:
                 self._snapshot.index = self._load_index(self._snapshot.entries)
+            if views and self._snapshot.views is None:
+                self._snapshot.views = self._tables.read_views(self._snapshot.photos)
         return self._snapshot
 
     def _load_index(self, entries: list[Entry]) -> Index:
-        photos = [photo for entry in entries for photo in _by_hash(entry)]
         owners = np.repeat(np.arange(len(entries)), [len(entry.photos) for entry in entries])
-        return Index(Faces(to_unit(self._tables.read_vectors(photos)), owners))
+        return Index(Faces(to_unit(self._tables.read_vectors(self._snapshot.photos)), owners))
 
 
 @dataclass(eq=False)
@@ -336,6 +371,13 @@ class _Snapshot:
     """By person id."""
     index: Index | None = None
     """None until the first search, and in an empty gallery."""
+    views: list[View | None] | None = None
+    """Of each face of the index; None until the first search with several probes."""
+
+    @property
+    def photos(self) -> list[PhotoRef]:
+        """All photos, by person id, then hash: the order of the index."""
+        return [photo for entry in self.entries for photo in _by_hash(entry)]
 
     @functools.cached_property
     def digest(self) -> bytes:
@@ -353,7 +395,24 @@ class _Snapshot:
         for number, (owner, nth, similarity) in enumerate(places, start=1):
             entry = self.entries[owner]
             photo = _by_hash(entry)[nth]
-            candidates.append(Candidate(number, entry.person, similarity, photo.sha256))
+            match = Match(photo.sha256, similarity)
+            candidates.append(Candidate(number, entry.person, similarity, (match,)))
+        return candidates
+
+    def to_joint_candidates(self, ranking: JointRanking) -> list[Candidate]:
+        """Say who the ranked people are, and which photos matched."""
+        places = zip(
+            ranking.owners, ranking.scores, ranking.nth, ranking.similarities, strict=True
+        )
+        candidates = []
+        for number, (owner, score, nth, similarities) in enumerate(places, start=1):
+            entry = self.entries[owner]
+            photos = _by_hash(entry)
+            matches = tuple(
+                Match(photos[which].sha256, similarity) if which >= 0 else None
+                for which, similarity in zip(nth, similarities, strict=True)
+            )
+            candidates.append(Candidate(number, entry.person, score, matches))
         return candidates
 
 

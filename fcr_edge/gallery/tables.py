@@ -8,14 +8,14 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 
 from fcr_edge.errors import GalleryError
 from fcr_edge.gallery.database import RESTORE
 from fcr_edge.gallery.keys import ClearCells, DamagedCellError, Place
-from fcr_edge.gallery.records import UNIT_TOLERANCE, Event, Person, Photo
+from fcr_edge.gallery.records import UNIT_TOLERANCE, Event, Person, Photo, View
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -226,6 +226,22 @@ class Tables:
             if slots or not (np.abs(norms - 1) <= 2 * UNIT_TOLERANCE).all():
                 raise DamagedCellError
         return matrix
+
+    def read_views(self, refs: list[PhotoRef]) -> list[View | None]:
+        """Read which view each photo shows, in the order given; None where it is not known.
+
+        Raises GalleryError unless the file holds exactly these, undamaged.
+        """
+        slots = {ref.row: slot for slot, ref in enumerate(refs)}
+        views: list[View | None] = [None] * len(refs)
+        with self._expecting("a photo"):
+            for row, details in self._database.rows("SELECT id, details FROM photo"):
+                number = cast("int", row)
+                plain = self._cells.unseal(details, Place("photo", number, "details"))
+                views[slots.pop(number)] = json.loads(plain)["view"]
+            if slots or not {*views} <= {None, *get_args(View)}:
+                raise DamagedCellError
+        return views
 
     def append_event(
         self, state: State, action: Literal["enroll", "remove"], person_id: str, photos: int

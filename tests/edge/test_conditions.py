@@ -131,9 +131,9 @@ def test_the_result_says_what_was_told_by_whom_and_what_a_wrong_word_does(
     telling: Identifier, gallery_file: Path, tmp_path: Path
 ) -> None:
     with Gallery.open(gallery_file) as gallery:
-        result = telling.identify(XRAY, gallery, conditions=KNOWN)
+        result = telling.identify([XRAY], gallery, conditions=KNOWN)
         report.write_report(result, gallery, tmp_path / "told")
-        silent = telling.identify(XRAY, gallery)
+        silent = telling.identify([XRAY], gallery)
         report.write_report(silent, gallery, tmp_path / "silent")
 
     record = json.loads((tmp_path / "told" / "result.json").read_text())
@@ -157,7 +157,7 @@ def test_a_result_without_a_word_from_the_examiner_says_so(
     telling: Identifier, gallery_file: Path
 ) -> None:
     with Gallery.open(gallery_file) as gallery:
-        record = report.make_record(telling.identify(XRAY, gallery))
+        record = report.make_record(telling.identify([XRAY], gallery))
 
     assert record["conditions"] == {"told_by": None, "sex": None, "age": None, "bmi": None}
     assert not any(ASTRAY in warning for warning in record["warnings"])

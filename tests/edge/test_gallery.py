@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from fcr_edge.errors import GalleryError
-from fcr_edge.gallery import Candidate, Gallery, Person, Photo
+from fcr_edge.gallery import Candidate, Gallery, Match, Person, Photo, Probe
 from fcr_edge.gallery import database as database_module
 from fcr_edge.gallery.database import SCHEMA_VERSION
 from fcr_edge.gallery.keys import Place
@@ -68,7 +68,8 @@ def read_all(path: Path, key: Key | None) -> tuple[object, ...]:
             tuple(vars(photo).values())[:4] for p in people for photo in gallery.photos(p.id)
         ]
         found = gallery.search(make_vector(7), k=5)
-        return people, photos, found, gallery.digest, gallery.history()
+        joint = gallery.search_together([Probe(make_vector(7), "frontal", 0.0, 1.0)], k=5)
+        return people, photos, found, joint, gallery.digest, gallery.history()
 
 
 @pytest.fixture
@@ -107,8 +108,53 @@ def test_similarity_is_one_for_the_enrolled_photo(path: Path, key: Key | None) -
 
         result = gallery.search(make_vector(2), k=1)
 
-    assert result.candidates == [Candidate(1, ANA, 1.0, make_photo(2).sha256)]
+    assert result.candidates == [Candidate(1, ANA, 1.0, (Match(make_photo(2).sha256, 1.0),))]
     assert (result.mode, result.ef_search, result.recall, result.people) == ("exact", None, 1, 4)
+
+
+@both_kinds
+def test_two_films_are_searched_with_in_their_own_views(path: Path, key: Key | None) -> None:
+    frontal, lateral = (
+        Probe(make_vector(seed), view, mean=0.0, sd=0.5)
+        for seed, view in ((1, "frontal"), (2, "lateral"))
+    )
+    with make_gallery(path, key) as gallery:
+        # Ana's photos are the probes themselves; Ben's too, with the views exchanged.
+        gallery.enroll(ANA, [make_photo(1), make_photo(2, view="lateral")])
+        gallery.enroll(BEN, [make_photo(2), make_photo(1, view="lateral")])
+        gallery.enroll(Person("q3"), [make_photo(3)])
+        gallery.enroll(Person("q4"), [make_photo(4, view="lateral")])
+
+    with Gallery.open(path, key) as gallery:
+        result = gallery.search_together([frontal, lateral], k=9)
+        alone = gallery.search_together([lateral], k=9)
+
+    ana, *others = result.candidates
+    assert ana.person == ANA
+    assert ana.similarity == pytest.approx(4 / 2**0.5)  # 1 / .5 twice, over the root of two
+    assert ana.matches == (
+        Match(make_photo(1).sha256, 1.0),
+        Match(make_photo(2).sha256, 1.0),
+    )
+    assert {candidate.person.id for candidate in others} == {BEN.id, "q3", "q4"}
+    assert [c.matches[1] for c in others if c.person.id == "q3"] == [None]
+    assert (result.mode, result.people, result.passed_over) == ("exact", 4, 0)
+    assert {c.person.id for c in alone.candidates} == {ANA.id, BEN.id, "q4"}
+    assert (alone.people, alone.passed_over) == (3, 1)
+
+
+def test_films_of_a_view_that_nobody_shows_are_refused(path: Path) -> None:
+    probe = Probe(make_vector(1), "lateral", 0.0, 1.0)
+    with make_gallery(path) as gallery:
+        with pytest.raises(GalleryError, match="empty: enroll people first"):
+            gallery.search_together([probe])
+        gallery.enroll(ANA, [make_photo(1)])
+        with pytest.raises(GalleryError, match="has no lateral photo: search with a film of"):
+            gallery.search_together([probe])
+        with pytest.raises(GalleryError, match="k=0, 1 probes: both are 1 or more"):
+            gallery.search_together([probe], k=0)
+    with pytest.raises(GalleryError, match="standard deviation 0: finite"):
+        Probe(make_vector(1), "lateral", 0.0, 0)
 
 
 def test_equal_similarities_are_ordered_by_person_id(path: Path) -> None:

@@ -10,9 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcr_edge.errors import GalleryError
-from fcr_edge.gallery import Gallery, Person, Photo
+from fcr_edge.gallery import Gallery, Person, Photo, Probe, View
 from fcr_edge.gallery import search as search_module
-from fcr_edge.gallery.search import ExactSearcher, Faces, HnswSearcher, Index, Searcher, rank
+from fcr_edge.gallery.search import (
+    ExactSearcher,
+    Faces,
+    HnswSearcher,
+    Index,
+    Searcher,
+    rank,
+    rank_together,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,6 +83,75 @@ def test_copies_of_one_face_keep_the_order_of_people(count: int) -> None:
 
     assert found.owners == [0, 1, 2, 3, 4]
     assert len(set(found.similarities)) == 1
+
+
+def rank_together_slowly(
+    faces: Faces, views: list[View | None], probes: list[Probe], k: int
+) -> list[tuple[float, int]]:
+    """What a search with several probes must answer: by score, then by person."""
+    scores = []
+    for owner in np.unique(faces.owners).tolist():
+        scaled = []
+        for probe in probes:
+            products = [
+                round(float(faces.matrix[row].astype(np.float64) @ probe.embedding), 6)
+                for row in np.flatnonzero(faces.owners == owner)
+                if views[row] in (None, probe.view)
+            ]
+            if products:
+                scaled.append((max(products) - probe.mean) / probe.sd)
+        if scaled:
+            scores.append((-round(sum(scaled) / len(scaled) ** 0.5, 6), owner))
+    return sorted(scores)[:k]
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 10_000), people=st.integers(1, 40), k=st.integers(1, 50))
+def test_search_with_several_probes_is_the_plain_ranking(seed: int, people: int, k: int) -> None:
+    faces, rng = make_faces(seed, people, 16), np.random.default_rng(seed)
+    shown: list[View | None] = ["frontal", "lateral", None]
+    views = [shown[rng.integers(3)] for _ in faces.owners]
+    probes = [
+        Probe(make_probe(seed + 1, 16), "frontal", 0.1, 0.2),
+        Probe(make_probe(seed + 2, 16), "lateral", -0.2, 0.3),
+    ][: rng.integers(1, 3)]
+
+    found = rank_together(faces, views, probes, k)
+
+    expected = rank_together_slowly(faces, views, probes, k)
+    assert found.owners == [owner for _, owner in expected]
+    np.testing.assert_allclose(found.scores, [-score for score, _ in expected], atol=2e-5)
+    for owner, nth, similarities in zip(found.owners, found.nth, found.similarities, strict=True):
+        first = int(np.flatnonzero(faces.owners == owner)[0])
+        for which, similarity, probe in zip(nth, similarities, probes, strict=True):
+            if which < 0:
+                assert np.isnan(similarity)
+                continue
+            assert views[first + which] in (None, probe.view)
+            product = faces.matrix[first + which] @ probe.embedding
+            assert similarity == pytest.approx(product, abs=2e-6)
+
+
+def test_whoever_lacks_a_view_competes_on_equal_terms() -> None:
+    rng = np.random.default_rng(4)
+    people, dimension = 20_000, 8
+    matrix = search_module.to_unit(rng.standard_normal((2 * people, dimension)).astype(np.float32))
+    # The first half of the people have both views, the others a frontal photo alone.
+    faces = Faces(
+        matrix[: people + people // 2],
+        np.concatenate([np.repeat(np.arange(people // 2), 2), np.arange(people // 2, people)]),
+    )
+    views: list[View | None] = ["frontal", "lateral"] * (people // 2) + ["frontal"] * (people // 2)
+    sd = dimension**-0.5
+    probes = [
+        Probe(make_probe(5, dimension), "frontal", 0, sd),
+        Probe(make_probe(6, dimension), "lateral", 0, sd),
+    ]
+
+    first = rank_together(faces, views, probes, 2_000).owners
+
+    # Strangers all: either half has to fill half of the list (sd of the share is .011).
+    assert np.mean(np.array(first) < people // 2) == pytest.approx(0.5, abs=0.1)
 
 
 def test_the_best_photo_of_a_person_counts_and_is_named() -> None:

@@ -53,7 +53,7 @@ def test_every_person_is_ranked_once_by_falling_similarity(
     identifier: Identifier, gallery_file: Path, people: list[Enrolment], xray: Path
 ) -> None:
     with Gallery.open(gallery_file) as gallery:
-        result = identifier.identify(xray, gallery, k=100)
+        result = identifier.identify([xray], gallery, k=100)
 
     found = result.search.candidates
     similarities = [candidate.similarity for candidate in found]
@@ -68,7 +68,7 @@ def test_same_film_bundle_and_gallery_give_the_same_files(
 ) -> None:
     for folder in ("a", "b"):
         with Gallery.open(gallery_file) as gallery:
-            result = identifier.identify(xray, gallery)
+            result = identifier.identify([xray], gallery)
             report.write_report(result, gallery, tmp_path / folder)
 
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
@@ -81,16 +81,18 @@ def test_report_says_what_it_is(
     identifier: Identifier, gallery_file: Path, xray: Path, tmp_path: Path
 ) -> None:
     with Gallery.open(gallery_file) as gallery:
-        result = identifier.identify(xray, gallery, k=2)
+        result = identifier.identify([xray], gallery, k=2)
         report.write_report(result, gallery, tmp_path, mate=result.search.candidates[1].person.id)
 
     record = json.loads((tmp_path / "result.json").read_text())
     face = imaging.read_picture(tmp_path / "face.png")
-    made = result.reconstruction.face
+    made = result.reconstructions[0].face
     assert record["schema"] == "fcr-result/1"
     assert "not an identification" in record["notice"]
-    assert record["film"]["container"] == "PNG"
-    assert record["film"]["steps"][0] == "decoded: PNG"
+    assert record["films"][0]["film"]["container"] == "PNG"
+    assert record["films"][0]["film"]["steps"][0] == "decoded: PNG"
+    assert record["films"][0]["view"] is None
+    assert record["fusion"] is None
     assert len(record["candidates"]) == 2
     assert any("simulated" in warning for warning in record["warnings"])
     assert np.array_equal(face[: len(made)], made)  # the pixels embedded, above the mark
@@ -117,11 +119,11 @@ def test_what_the_file_says_of_itself_is_warned_of(
     pydicom.dcmwrite(tmp_path / "film.dcm", dataset, enforce_file_format=True)
 
     with Gallery.open(gallery_file) as gallery:
-        result = identifier.identify(tmp_path / "film.dcm", gallery)
+        result = identifier.identify([tmp_path / "film.dcm"], gallery)
         report.write_report(result, gallery, tmp_path / "out")
 
     record = json.loads((tmp_path / "out" / "result.json").read_text())
-    assert record["film"]["polarity"] == "turned over"
+    assert record["films"][0]["film"]["polarity"] == "turned over"
     assert any("contradicts itself" in warning for warning in record["warnings"])
     assert any("burned into" in warning for warning in record["warnings"])
     assert "Doe" not in json.dumps(record)
@@ -142,7 +144,7 @@ def test_gallery_of_another_embedder_is_refused(
         Gallery.create(tmp_path / "db.bin", "0" * 64, 16) as gallery,
         pytest.raises(GalleryError, match="enroll again or pass the matching bundle"),
     ):
-        identifier.identify(xray, gallery)
+        identifier.identify([xray], gallery)
 
 
 def test_unreadable_photo_is_reported_and_the_rest_enrolled(
@@ -232,11 +234,11 @@ def test_real_films_and_faces_go_all_the_way(
     with Gallery.create(tmp_path / "db.bin", identifier.bundle.fingerprint, dimension) as gallery:
         enroll(people, gallery, identifier)
 
-        results = [identifier.identify(film, gallery, k=REAL_PEOPLE) for film in films]
+        results = [identifier.identify([film], gallery, k=REAL_PEOPLE) for film in films]
 
     assert len(results) == REAL_FILMS
     for result in results:
-        made = result.reconstruction
+        made = result.reconstructions[0]
         assert len(result.search.candidates) == REAL_PEOPLE
         assert 0.1 < (made.skull > 60).mean() < 0.65
         assert made.face.std() > 15  # a picture, not one colour
