@@ -36,9 +36,11 @@ from fcr_edge.bundle import (
     write_bundle,
 )
 from fcr_edge.errors import BundleError, DataError
+from fcr_train.checkpoint import digest
 from fcr_train.dataset import read_dataset
 from fcr_train.embedders import load_embedder
 from fcr_train.evaluate.card import INTENDED_USE
+from fcr_train.evaluate.record import Evaluation
 from fcr_train.translators import load_generator
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
 
     from export.parity import Parity
     from export.to_onnx import Weights
-    from fcr_edge.bundle import Manifest, Role, Scalar
+    from fcr_edge.bundle import Fusion, Manifest, Role, Scalar
     from fcr_train.checkpoint import Checkpoint
 
 logger = logging.getLogger(__name__)
@@ -77,6 +79,7 @@ def build_bundle(
     out: Path,
     name: str = "fcr",
     *,
+    evaluation: Path | None = None,
     weights: Weights = "single",
     licence: str = UNSTATED_LICENCE,
     progress: Callable[[int, int], None] | None = None,
@@ -90,12 +93,14 @@ def build_bundle(
             embedder is compared on the faces drawn from them.
         out: Folder of the bundle: new, empty or a bundle, which is replaced.
         name: Short name of the bundle.
+        evaluation: Evaluation of these very networks; its rule for two films goes into the bundle.
         weights: How large weights are stored; see to_onnx.
         licence: SPDX identifier of the licence of the weights.
         progress: Called with (steps done, STEPS).
 
     Raises:
-        DataError: A checkpoint is missing, damaged or of the other kind.
+        DataError: A checkpoint is missing, damaged or of the other kind, or the evaluation is of
+            others.
         ImageError, FilmError: A film cannot be used.
         BundleError: A graph breaks the contract, parity fails, or `out` cannot be written.
     """
@@ -104,6 +109,7 @@ def build_bundle(
     check_replaceable(out)
     generator, drawn = load_generator(translator)
     network, embedded = load_embedder(embedder)
+    fusion = None if evaluation is None else read_fusion(evaluation, translator, embedder)
     recipe, conditions, skull, face = _translator_contract(drawn)
     portrait, embedding = _embedder_contract(network, embedded)
     skulls = tell_skulls(read_skulls(films, recipe, replace(skull, channels=1)), conditions)
@@ -141,6 +147,7 @@ def build_bundle(
             output=embedding,
             parity=embedding_parity.rows,
         ),
+        fusion=fusion,
     )
     models = {TRANSLATOR_FILE: translator_onnx, EMBEDDER_FILE: embedder_onnx}
     manifest = write_bundle(out, description, render_card(description), models)
@@ -164,6 +171,26 @@ def choose_films(folder: Path) -> list[Path]:
         raise DataError(f"{folder} holds no X-rays: name a dataset, or a folder of pictures")
     count = min(PARITY_FILMS, len(films))
     return [films[index * len(films) // count] for index in range(count)]
+
+
+def read_fusion(evaluation: Path, translator: Path, embedder: Path) -> Fusion | None:
+    """Read how two films are put together from the evaluation of these networks; None for one.
+
+    Raises DataError where it cannot be read, or is of other networks.
+    """
+    try:
+        found = Evaluation.from_json(evaluation.read_text(encoding="utf-8"))
+    except OSError as err:
+        raise DataError(
+            f"cannot read the evaluation {evaluation} ({err.strerror}): check the path"
+        ) from err
+    measured = [one and one.checkpoint_sha256 for one in (found.translator, found.embedder)]
+    if measured != [digest(translator), digest(embedder)]:
+        raise DataError(
+            f"{evaluation} is the evaluation of other networks: pass that of {translator} and"
+            f" {embedder}, or none"
+        )
+    return found.fusion
 
 
 def _translator_contract(

@@ -34,6 +34,8 @@ def _lines(description: Description) -> Iterator[str]:
     yield ""
     yield f"- Made: {description.created}, with {_join(description.versions)}"
     yield f"- Soft-tissue recipe: {description.soft_tissue}"
+    if description.fusion is not None:
+        yield f"- Rule for {description.fusion}"
     yield f"- Fingerprint of the embedder: `{description.fingerprint}`"
     yield from ("", "## Intended use", "", description.intended_use)
     yield from ("", "## Limits", "", *write_bullets((*LIMITS, PARITY)))

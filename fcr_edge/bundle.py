@@ -324,7 +324,8 @@ class Scale:
 class Fusion:
     """How the similarities of a frontal and of a lateral film become one.
 
-    It is the mean of both, each first brought to mean 0 and standard deviation 1 by its scale.
+    Each is brought to mean 0 and standard deviation 1 by its scale, then they are added; see
+    gallery.Candidate.
     """
 
     frontal: Scale
@@ -333,6 +334,14 @@ class Fusion:
     """How many people the scales were measured on, none of whom trained a network."""
     simulated: bool
     """Whether these people are simulated."""
+
+    def __str__(self) -> str:
+        whom = "simulated people" if self.simulated else "people"
+        return (
+            "two films: a similarity is the sum of both films' cosines, each less its mean and"
+            f" divided by its standard deviation between {self.people} {whom} set aside from"
+            " training, divided by the square root of two"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

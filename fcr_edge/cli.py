@@ -522,7 +522,6 @@ def _print_candidates(result: IdentifyResult) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from fcr_edge.identify import describe_fusion
     from fcr_edge.report import LEAD
 
     found = result.search
@@ -548,7 +547,7 @@ def _print_candidates(result: IdentifyResult) -> None:
         soft_wrap=True,
     )
     if result.fusion:
-        console.print(f"{describe_fusion(result.fusion)}; it is not a probability", soft_wrap=True)
+        console.print(f"{result.fusion}; it is not a probability", soft_wrap=True)
     console.print(LEAD, style="bold", soft_wrap=True)
 
 

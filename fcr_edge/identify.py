@@ -296,16 +296,6 @@ def _bundle_folders(gallery: Path) -> Iterator[Path]:
     yield demo_folder() / "bundle"
 
 
-def describe_fusion(fusion: Fusion) -> str:
-    """Say how two films were put together."""
-    whom = "simulated people" if fusion.simulated else "people"
-    return (
-        "two films: a similarity is the sum of both films' cosines, each less its mean and divided"
-        f" by its standard deviation between {fusion.people} {whom} set aside from training,"
-        " divided by the square root of two"
-    )
-
-
 def _check_views(xrays: Sequence[Path], views: Sequence[View] | None) -> Sequence[View | None]:
     """Give the view of each film. Raises ConfigError for films that cannot go together."""
     if not 1 <= len(xrays) <= MOST_FILMS:

@@ -15,7 +15,6 @@ import fcr_edge
 from fcr_edge import imaging
 from fcr_edge.conditions import describe_told
 from fcr_edge.errors import ImageError
-from fcr_edge.identify import describe_fusion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,7 +92,7 @@ def _record_film(made: Reconstruction) -> dict[str, Any]:
 
 def _record_fusion(fusion: Fusion | None) -> dict[str, Any] | None:
     """Record how two films were put together."""
-    return None if fusion is None else {"rule": describe_fusion(fusion), **asdict(fusion)}
+    return None if fusion is None else {"rule": str(fusion), **asdict(fusion)}
 
 
 def make_skull_record(
@@ -209,7 +208,8 @@ def _draw_candidates(
     for candidate in candidates[:PICTURED_CANDIDATES]:
         match = candidate.matches[film]
         photo = NO_PHOTO if match is None else _find_photo(gallery, candidate.person.id, match)
-        caption = f"{candidate.rank}  {candidate.person.id}  {candidate.similarity:.3f}"
+        shown = "no photograph" if match is None else f"{match.similarity:.3f}"
+        caption = f"{candidate.rank}  {candidate.person.id}  {shown}"
         is_mate = candidate.person.id == mate
         tiles.append(_draw_tile(photo, caption, SMALL_TILE, GREEN if is_mate else None))
     return tiles
@@ -240,7 +240,7 @@ def _draw_footer(result: IdentifyResult, mate: str | None) -> Canvas:
         steps = f"{made.view or ''} film: {'; '.join(made.record.steps)}".strip()
         lines.append((steps[:FOOTER_LETTERS], GREY))
     if result.fusion is not None:
-        wrapped = textwrap.wrap(describe_fusion(result.fusion), FOOTER_LETTERS)
+        wrapped = textwrap.wrap(str(result.fusion), FOOTER_LETTERS)
         lines += [(line, GREY) for line in wrapped]
     conditions = result.reconstructions[0].conditions
     if conditions.known:

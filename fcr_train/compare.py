@@ -220,7 +220,7 @@ class Comparison:
     def _measure(self, rounds: Sequence[Round], translator: str, embedder: str) -> Evaluation:
         """Evaluate on the people held out, unless that is done."""
         name = _name(rounds)
-        path = self.course.out / "evaluations" / f"{name}-{translator}-{embedder}.json"
+        path = self.course.out / _place(rounds, translator, embedder)
         systems = [self._systems(each, translator, embedder) for each in rounds]
         if path.exists():
             done = Evaluation.from_json(path.read_text(encoding="utf-8"))
@@ -273,6 +273,7 @@ class Comparison:
                 part: (folder.relative_to(self.course.out) / CHECKPOINT_FILE).as_posix()
                 for part, folder in checkpoints.items()
             },
+            evaluation=_place(rounds, translator, embedder),
             why=(
                 "the highest mean reciprocal rank"
                 f" ({figures[translator, embedder]:.3f} of {len(runs)} runs{folds}) on people set"
@@ -329,6 +330,11 @@ def _same(done: Evaluation, systems: Sequence[Systems]) -> bool:
         [each.matcher for each in systems if each.matcher],
     )
     return [done.translator, done.embedder, done.matcher] == [*map(describe_trained, networks)]
+
+
+def _place(rounds: Sequence[Round], translator: str, embedder: str) -> str:
+    """Name the file of an evaluation, from the study's folder."""
+    return f"evaluations/{_name(rounds)}-{translator}-{embedder}.json"
 
 
 def _name(rounds: Sequence[Round]) -> str:

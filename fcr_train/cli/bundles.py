@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -38,6 +39,12 @@ def export(
     best: Annotated[
         Path | None, typer.Option(help="best.json of a study, instead of the last one's.")
     ] = None,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(
+            help="Evaluation of the networks named, for its rule to put two films together."
+        ),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(help="Dataset or folder of X-rays, to compare the export with PyTorch."),
@@ -61,17 +68,18 @@ def export(
             "an export is compared with PyTorch on some X-rays: pass --data FOLDER (a dataset, or"
             " pictures of X-rays)"
         )
-    translator, embedder = _choose_run(translator, embedder, best)
+    run = _choose_run(translator, embedder, evaluation, best)
     from export.build import build_bundle, choose_films
 
     films = choose_films(data)
     with counter("steps") as count:
         build_bundle(
-            translator,
-            embedder,
+            run.translator,
+            run.embedder,
             films,
             out,
             name or out.resolve().name,
+            evaluation=run.evaluation,
             weights=weights.value,
             licence=licence,
             progress=count,
@@ -79,22 +87,35 @@ def export(
     typer.echo(out)
 
 
+@dataclass(frozen=True)
+class _Run:
+    """The files that a bundle is made from."""
+
+    translator: Path
+    embedder: Path
+    evaluation: Path | None
+
+
 def _choose_run(
-    translator: Path | None, embedder: Path | None, best: Path | None
-) -> tuple[Path, Path]:
-    """Return the checkpoints named, or those of the run that a study marked best, and say so."""
+    translator: Path | None, embedder: Path | None, evaluation: Path | None, best: Path | None
+) -> _Run:
+    """Return the files named, or those of the run that a study marked best, and say so."""
     from fcr_train.evaluate.study import find_best, read_best
 
     if translator is not None and embedder is not None and best is None:
-        return translator, embedder
-    if translator is not None or embedder is not None:
+        return _Run(translator, embedder, evaluation)
+    if translator is not None or embedder is not None or evaluation is not None:
         raise ConfigError(
             "an export takes both networks of one run: pass --translator CHECKPOINT and --embedder"
-            " CHECKPOINT, or neither of them and perhaps --best FILE"
+            " CHECKPOINT and perhaps --evaluation FILE, or none of them and perhaps --best FILE"
         )
     path = best or find_best(Path("runs"))
     run = read_best(path)
     typer.echo(f"best run of {path}: {run.translator} with {run.embedder}, {run.why}", err=True)
-    for part, checkpoint in run.checkpoints.items():
-        typer.echo(f"{part}: {checkpoint}", err=True)
-    return Path(run.checkpoints["translator"]), Path(run.checkpoints["embedder"])
+    for part, file in {**run.checkpoints, "evaluation": run.evaluation}.items():
+        typer.echo(f"{part}: {file}", err=True)
+    return _Run(
+        Path(run.checkpoints["translator"]),
+        Path(run.checkpoints["embedder"]),
+        Path(run.evaluation),
+    )

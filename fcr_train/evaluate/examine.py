@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import fcr_edge
+from fcr_edge.bundle import Fusion
 from fcr_edge.latency import describe_machine
 from fcr_train.evaluate import baselines
 from fcr_train.evaluate.benches import KNOWN, describe_trained
@@ -119,6 +120,7 @@ def examine(
         tuple(row for statement in (still, moved) for row in statement.comparisons()),
         tuple(moved.open_set()),
         tuple(moved.calibration(_tell_population(examiners, level))),
+        moved.fusion(examiners, level),
         *moved.groups(examiners),
         tuple(still.images(networks or Networks())),
         Claims((), None),
@@ -254,6 +256,14 @@ class _Statement:
             people = sum(len(one.probes) for one in found)
             if people >= FEWEST_CALIBRATED and not any(is_collapsed(one) for one in found):
                 yield measure_calibration(found, views, population)
+
+    def fusion(self, examiners: Sequence[Examiner], level: Level) -> Fusion | None:
+        """Return the scales by which both views were put together."""
+        scales = self.findings[0].scales
+        if len(examiners) > 1 or not {"frontal", "lateral"} <= {*scales}:
+            return None
+        people = len(examiners[0].ground.fitting.people)
+        return Fusion(scales["frontal"], scales["lateral"], people, simulated=level == "S")
 
     def groups(self, examiners: Sequence[Examiner]) -> tuple[tuple[Group, ...], tuple[Gap, ...]]:
         """Return the figures by sex, age and BMI: of both views where there are both."""

@@ -12,7 +12,6 @@ from fcr_train.evaluate import baselines
 from fcr_train.evaluate.benches import KNOWN, Bench, Part, list_probes, of_view
 from fcr_train.evaluate.images import Embeddings, Faces
 from fcr_train.evaluate.retrieval import (
-    Scale,
     fit_scale,
     fuse_systems,
     fuse_views,
@@ -24,6 +23,7 @@ from fcr_train.tasks.plan import list_unseen, refuse_leak
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from fcr_edge.bundle import Scale
     from fcr_train.dataset import Dataset
     from fcr_train.evaluate.benches import Searches, Systems
     from fcr_train.evaluate.record import Probe, Views

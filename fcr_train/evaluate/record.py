@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from fcr_edge.bundle import Fusion
 from fcr_edge.errors import DataError
 
 SCHEMA = "fcr-evaluation/1"
@@ -312,6 +313,9 @@ class Evaluation:
     comparisons: tuple[Comparison, ...]
     open_set: tuple[OpenSet, ...]
     calibration: tuple[Calibration, ...]
+    fusion: Fusion | None
+    """What puts a frontal and a lateral film together, here for "both" and in the field; None
+    without both views, and where folds were put together: each has networks of its own."""
     groups: tuple[Group, ...]
     gaps: tuple[Gap, ...]
     images: tuple[Images, ...]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
+from fcr_edge.bundle import Scale
 from fcr_edge.errors import DataError
 from fcr_train.evaluate.intervals import (
     BOOTSTRAP,
@@ -162,14 +163,6 @@ def search_people(
     """Make a search of similarities between people, where each has one picture or none is used."""
     owners = np.arange(len(enrolled))
     return Search(tuple(probes), tuple(enrolled), similarity, similarity, owners)
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Mean and standard deviation of the similarities of one view among training people."""
-
-    mean: float
-    sd: float
 
 
 def fit_scale(found: Search) -> Scale:

@@ -122,6 +122,8 @@ class Best:
     embedder: str
     checkpoints: Mapping[str, str]
     """Path of each part's checkpoint from the study's folder: `translator`, `embedder`."""
+    evaluation: str
+    """Path of its evaluation, likewise."""
     why: str
     """One sentence for readers: by which measure, and against what."""
 
@@ -141,19 +143,20 @@ def find_best(runs: Path) -> Path:
 
 
 def read_best(path: Path) -> Best:
-    """Read which run a study marked best; paths of checkpoints are returned whole.
+    """Read which run a study marked best; paths are returned whole.
 
     Raises DataError.
     """
     try:
         best = Best(**json.loads(path.read_text(encoding="utf-8")))
         parts = {part: str(path.parent / best.checkpoints[part]) for part in PARTS}
+        evaluation = str(path.parent / best.evaluation)
     except (OSError, ValueError, TypeError, KeyError) as err:
         raise DataError(
             f"{path} does not name a best run ({err}): run `fcr-train compare` again, or pass"
             " --translator CHECKPOINT and --embedder CHECKPOINT"
         ) from err
-    return replace(best, checkpoints=parts)
+    return replace(best, checkpoints=parts, evaluation=evaluation)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
+from export.build import read_fusion
 from export.parity import (
     TOLD,
     compare_embedder,
@@ -20,14 +21,24 @@ from export.parity import (
 )
 from export.to_onnx import to_onnx
 from fcr_edge import imaging
-from fcr_edge.bundle import Bundle, EmbeddingSpec, TensorSpec
+from fcr_edge.bundle import Bundle, EmbeddingSpec, Fusion, Scale, TensorSpec
 from fcr_edge.cli import app as field
 from fcr_edge.conditions import ASTRAY, Conditions
+from fcr_edge.errors import DataError
 from fcr_edge.identify import Identifier
 from fcr_edge.sessions import open_session
 from fcr_train.batches import tell
+from fcr_train.checkpoint import digest
 from fcr_train.cli import app as workshop
 from fcr_train.embedders import BACKBONES, load_embedder
+from fcr_train.evaluate.record import (
+    Bootstrap,
+    Claims,
+    Evaluation,
+    Network,
+    People,
+    SplitUsed,
+)
 from fcr_train.networks import PictureNorm
 from fcr_train.translators import TRANSLATORS, load_generator
 
@@ -36,6 +47,7 @@ ROUNDING = 1e-5
 LEVEL = 1
 """Grey levels by which that rounding may tip a pixel."""
 ALL = ("sex", "age", "bmi")
+FUSION = Fusion(Scale(0.1, 0.2), Scale(0.3, 0.1), people=6, simulated=True)
 SKULL = TensorSpec("skull", channels=1, height=64, width=64, low=-1, high=1)
 FACE = TensorSpec("face", channels=3, height=64, width=64, low=-1, high=1)
 
@@ -101,6 +113,35 @@ def test_parity_is_looked_for_with_nothing_known_and_with_everything(films):
     assert tell_skulls(skulls, ()) is skulls
 
 
+def make_evaluation(translator: Network, embedder: Network) -> Evaluation:
+    """Make an evaluation that found nothing but how to put two films together."""
+    return Evaluation(
+        schema="fcr-evaluation/1",
+        notice="",
+        created="",
+        fcr="",
+        level="S",
+        split=SplitUsed("person", 0, 1),
+        people=People(12, 6),
+        dataset_sha256="b" * 64,
+        translator=translator,
+        embedder=embedder,
+        matcher=None,
+        bootstrap=Bootstrap(),
+        retrieval=(),
+        comparisons=(),
+        open_set=(),
+        calibration=(),
+        fusion=FUSION,
+        groups=(),
+        gaps=(),
+        images=(),
+        claims=Claims((), None),
+        seconds=1.0,
+        machine={},
+    )
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory, save_translator, save_embedder) -> Path:
     """A folder of work in which a study has marked a conditioned U-Net and ResNet18."""
@@ -110,6 +151,13 @@ def study(tmp_path_factory, save_translator, save_embedder) -> Path:
         (runs / name).mkdir(parents=True)
     save_translator(runs / "pix2pix" / "checkpoint.safetensors", "pix2pix", ALL, 0.5)
     save_embedder(runs / "resnet18-pix2pix" / "checkpoint.safetensors", "resnet18")
+    networks = [
+        Network(name, "tiny", digest(runs / folder_name / "checkpoint.safetensors"), 1, 1)
+        for name, folder_name in (("pix2pix", "pix2pix"), ("resnet18", "resnet18-pix2pix"))
+    ]
+    place = folder / "runs" / "compare-tiny" / "evaluations" / "one.json"
+    place.parent.mkdir()
+    place.write_text(make_evaluation(*networks).to_json())
     best = {
         "translator": "pix2pix",
         "embedder": "resnet18",
@@ -117,6 +165,7 @@ def study(tmp_path_factory, save_translator, save_embedder) -> Path:
             "translator": "runs/person-0/pix2pix/checkpoint.safetensors",
             "embedder": "runs/person-0/resnet18-pix2pix/checkpoint.safetensors",
         },
+        "evaluation": "evaluations/one.json",
         "why": "the highest mean reciprocal rank",
     }
     (folder / "runs" / "compare-tiny" / "best.json").write_text(json.dumps(best))
@@ -145,6 +194,21 @@ def test_the_best_run_of_a_study_becomes_a_bundle(told, study):
     assert translator.input.channels == 7
     assert translator.parity[0].pictures == 8
     assert embedder.method == "resnet18"
+    assert told.manifest.fusion == FUSION
+    assert f"Rule for {FUSION}" in (told.folder / "MODEL_CARD.md").read_text()
+
+
+def test_the_rule_of_other_networks_is_refused(study):
+    place = study / "runs" / "compare-tiny"
+    translator, embedder = (
+        place / "runs" / "person-0" / name / "checkpoint.safetensors"
+        for name in ("pix2pix", "resnet18-pix2pix")
+    )
+
+    with pytest.raises(DataError, match="is the evaluation of other networks: pass that of"):
+        read_fusion(place / "evaluations" / "one.json", embedder, translator)
+    with pytest.raises(DataError, match="cannot read the evaluation"):
+        read_fusion(place / "evaluations" / "none.json", translator, embedder)
 
 
 def test_the_card_names_the_conditions_and_what_a_wrong_one_does(told):

@@ -48,6 +48,10 @@ def test_every_translator_is_measured_and_every_embedder_with_the_best(out: Path
         assert len(runs) == 3
     assert f"person-0-{best['translator']}-{best['embedder']}" in read_evaluations(out)
     assert all((out / path).is_file() for path in best["checkpoints"].values())
+    assert best["evaluation"].startswith(f"evaluations/person-0-{best['translator']}")
+    measured = Evaluation.from_json((out / best["evaluation"]).read_text())
+    assert measured.fusion is not None, "goes into the bundle"
+    assert measured.fusion.simulated
     assert "set aside" in best["why"]
 
 
@@ -127,6 +131,7 @@ def test_all_folds_test_everybody_once(thorough: Path) -> None:
 
     assert pooled.people.test == PEOPLE
     assert pooled.split.fold is None
+    assert pooled.fusion is None, "each fold has networks of its own"
     assert {row.probes for row in pooled.retrieval} == {PEOPLE}
     assert {row.gallery for row in pooled.retrieval} == {PEOPLE // 3}
     best = json.loads((thorough / "best.json").read_text())

@@ -103,7 +103,7 @@ def test_a_configuration_of_ones_own(dataset_folder: Path, tmp_path: Path) -> No
         ),
         pytest.param(
             ["export", "--out", "b", "--data", ".", "--embedder", "e", "--best", "b.json"],
-            "neither of them and perhaps --best FILE",
+            "or none of them and perhaps --best FILE",
             id="a network beside the best run",
         ),
         pytest.param(["export", "--out", "b", "--engine", "trt"], "NVIDIA GPU", id="trt"),
@@ -175,6 +175,7 @@ def mark_best(study: Path, written: int, **changes: object) -> Path:
         "translator": "cut",
         "embedder": "vgg16",
         "checkpoints": {"translator": "runs/cut/c", "embedder": "runs/vgg16-cut/c"},
+        "evaluation": "evaluations/e.json",
         "why": "the best of 4 runs",
     }
     study.mkdir(parents=True)
@@ -187,13 +188,15 @@ def mark_best(study: Path, written: int, **changes: object) -> Path:
 def exported(
     dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[Result, list[str]]]:
-    """Call `export` in an empty folder; returns what it said and which checkpoints it took."""
+    """Call `export` in an empty folder; returns what it said and which files it took."""
 
     def call(*arguments: object) -> tuple[Result, list[str]]:
         handed: list[str] = []
         monkeypatch.setattr(
             "export.build.build_bundle",
-            lambda translator, embedder, *_, **__: handed.extend([str(translator), str(embedder)]),
+            lambda translator, embedder, *_, evaluation, **__: handed.extend(
+                map(str, (translator, embedder, evaluation))
+            ),
         )
         common = ["export", "--data", str(dataset_folder), "--out", "b"]
         return runner.invoke(app, [*common, *map(str, arguments)]), handed
@@ -212,7 +215,8 @@ def test_export_takes_the_run_that_the_last_study_marked_best(
     result, handed = exported()
 
     assert result.exit_code == 0, result.output
-    assert handed == ["runs/b/runs/cut/c", "runs/b/runs/vgg16-cut/c"]
+    files = ["runs/b/runs/cut/c", "runs/b/runs/vgg16-cut/c", "runs/b/evaluations/e.json"]
+    assert handed == files
     assert result.stdout == "b\n"
     assert "best run of runs/b/best.json: pix2pix with vgg16, 0.3 [of 4 runs]" in result.stderr
     assert "translator: runs/b/runs/cut/c\nembedder: runs/b/runs/vgg16-cut/c" in result.stderr
@@ -227,7 +231,8 @@ def test_export_takes_the_best_run_of_the_study_named(
     result, handed = exported("--best", named)
 
     assert result.exit_code == 0, result.output
-    assert handed == [f"{named.parent}/runs/cut/c", f"{named.parent}/runs/vgg16-cut/c"]
+    files = ["runs/cut/c", "runs/vgg16-cut/c", "evaluations/e.json"]
+    assert handed == [f"{named.parent}/{file}" for file in files]
 
 
 def test_export_of_what_no_study_has_marked_says_what_to_do(
@@ -246,6 +251,7 @@ def test_export_of_what_no_study_has_marked_says_what_to_do(
         pytest.param({"checkpoints": {"translator": "t"}}, id="no embedder"),
         pytest.param({"checkpoints": ["t", "e"]}, id="no names"),
         pytest.param({"checkpoints": {"translator": 1, "embedder": 2}}, id="no paths"),
+        pytest.param({"evaluation": 1}, id="no path of the evaluation"),
         pytest.param({"rank": 1}, id="unknown key"),
     ],
 )

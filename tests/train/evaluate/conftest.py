@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fcr_edge.bundle import Fusion, Scale
 from fcr_train.evaluate import record
 from fcr_train.evaluate.claims import claims
 from fcr_train.evaluate.record import Estimate, Measure, Views
@@ -227,6 +228,7 @@ def make_evaluation(
             make_open_set(views, people, pull * share) for views, share in VIEWS.items()
         ),
         calibration=tuple(make_calibration(rng, views, people) for views in VIEWS),
+        fusion=Fusion(Scale(0.1, 0.2), Scale(0.3, 0.1), people=40, simulated=True),
         groups=tuple(groups),
         gaps=tuple(gaps),
         images=tuple(make_images(people, TRANSLATORS[translator], with_weights)),
@@ -298,6 +300,7 @@ def build_study(people: int = 1000, with_weights: bool = False, **changed: Any) 
                 "translator": "runs/pix2pix-small/checkpoint.safetensors",
                 "embedder": "runs/densenet121-small/checkpoint.safetensors",
             },
+            evaluation="evaluations/person-0-pix2pix-densenet121.json",
             why="highest share of mates among the first 50, both views, on training folds.",
         ),
         "command": "fcr-train compare --data people --preset small --out study",

@@ -75,6 +75,7 @@ def make_evaluation(
         comparisons,
         (),
         (),
+        None,
         (),
         (),
         (),

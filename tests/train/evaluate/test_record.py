@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fcr_edge.bundle import Fusion, Scale
 from fcr_edge.errors import DataError
 from fcr_train.evaluate import record
 from fcr_train.evaluate.record import Estimate, Evaluation
@@ -73,6 +74,7 @@ def make_evaluation() -> Evaluation:
                 record.CalibrationFit(-2.0, 8.0, 1.3, 20, "simulated people"),
             ),
         ),
+        fusion=Fusion(Scale(0.1, 0.2), Scale(0.3, 0.1), people=40, simulated=True),
         groups=(record.Group("sex", "female", 9, half, {"10": half, "50": half}, half, None),),
         gaps=(record.Gap("sex", "cmc 10", "", "", None, "female has 9 people"),),
         images=(
