@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fcr_edge.gallery import Gallery, SearchResult
     from fcr_edge.gallery.records import Mode
     from fcr_edge.sessions import Device, Session, SessionInfo
+    from fcr_edge.soft_tissue import Separation
 
 logger = logging.getLogger(__name__)
 
@@ -47,14 +48,24 @@ class Reconstruction:
     """What was done to the file on the way to its pixels."""
     film: UInt8[np.ndarray, "s s 1"]
     """The standard film."""
-    skull: UInt8[np.ndarray, "s s 1"]
-    """The film after the bundle's soft-tissue recipe."""
     face: UInt8[np.ndarray, "h w 3"]
     """The generated face: the very pixels that are embedded."""
     conditions: Conditions
     """What the translator was told beside the film, by the examiner."""
+    separation: Separation
+    """How the skull was made, and how sure of it the network is, where there is one."""
     timings_ms: dict[str, float] = field(compare=False)
     """Stage -> milliseconds, in the order of STAGES, for the stages that ran."""
+
+    @property
+    def skull(self) -> UInt8[np.ndarray, "s s 1"]:
+        """The film after the bundle's soft-tissue recipe."""
+        return self.separation.skull
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to look at, of the file and of the skull."""
+        return (*self.record.warnings, *self.separation.warnings)
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,7 @@ class Identifier:
         with ExitStack() as stack:
             self._translator = stack.enter_context(_open(bundle, "translator", device))
             self._embedder = stack.enter_context(_open(bundle, "embedder", device))
+            self._suppressor = soft_tissue.open_suppressor(bundle, device, stack)
             self._open_sessions = stack.pop_all()
 
     def __enter__(self) -> Identifier:
@@ -153,7 +165,7 @@ class Identifier:
             bundle_sha256=self.bundle.sha256,
             device=self.device,
             refusals=self.refusals,
-            warnings=(*made.record.warnings, *self._warnings(gallery, conditions)),
+            warnings=(*made.warnings, *self._warnings(gallery, conditions)),
         )
 
     def reconstruct(self, xray: Path, conditions: Conditions = UNKNOWN) -> Reconstruction:
@@ -164,11 +176,12 @@ class Identifier:
             read = reading.read_film(xray)
             standard = film.standardise_xray(read)
         with _timed(timings, "soft_tissue"):
-            skull = soft_tissue.remove(standard, self.bundle.manifest.soft_tissue)
+            recipe = self.bundle.manifest.soft_tissue
+            separation = soft_tissue.separate(standard, recipe, self._suppressor)
         with _timed(timings, "translator"):
-            face = self.translate(skull, conditions)
+            face = self.translate(separation.skull, conditions)
         return Reconstruction(
-            xray, read.sha256, read.record, standard, skull, face, conditions, timings
+            xray, read.sha256, read.record, standard, face, conditions, separation, timings
         )
 
     def translate(

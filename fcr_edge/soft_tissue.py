@@ -10,14 +10,16 @@ import numpy as np
 from fcr_edge import imaging
 from fcr_edge.bundle import LEARNED_RECIPE
 from fcr_edge.errors import ConfigError, FilmError
+from fcr_edge.sessions import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import ExitStack
 
     from jaxtyping import Float32, UInt8
 
-    from fcr_edge.bundle import SuppressorEntry
-    from fcr_edge.sessions import Session
+    from fcr_edge.bundle import Bundle, SuppressorEntry
+    from fcr_edge.sessions import Device, Session
 
     Film = UInt8[np.ndarray, "h w 1"]
     Levels = Float32[np.ndarray, "h w"]
@@ -26,6 +28,9 @@ BONE_LEVEL = 16
 """Grey level from which on a pixel of a learned skull counts as skull, 0 to 255."""
 LEAST_SKULL = 0.02
 """Share of the film that a skull covers at least; the smallest head on a film covers a tenth."""
+
+FALLBACK_RECIPE = "classical-1"
+"""What is taken where there is no network and nobody asks for another recipe."""
 
 # The numbers of classical-1, found by eye on real lateral films; a change makes a new recipe.
 LAYER_WIDTH = 33 / 256
@@ -91,6 +96,18 @@ class Suppressor:
             self.session.describe().model_sha256,
             tuple(_warn_unsure(mean, self.entry.least_confidence)),
         )
+
+
+def open_suppressor(bundle: Bundle, device: Device, stack: ExitStack) -> Suppressor | None:
+    """Open a bundle's suppressor, to be closed by the stack; None where the bundle has none.
+
+    Raises DeviceError where the device cannot be had.
+    """
+    entry = bundle.manifest.suppressor
+    if entry is None:
+        return None
+    session = stack.enter_context(open_session(bundle.model_bytes("suppressor"), device))
+    return Suppressor(session, entry)
 
 
 def separate(film: Film, recipe: str, suppressor: Suppressor | None = None) -> Separation:

@@ -187,8 +187,8 @@ def _place_holder(level: Level, rng: np.random.Generator) -> Level:
         row, column = np.mgrid[:size, :size] - rng.uniform(0.35, 0.65, (2, 1, 1)) * size
         radius = np.hypot(row, column) / size
         for _ in range(rng.integers(1, 3)):
-            width = rng.uniform(0.002, 0.008)
-            ring = np.abs(radius - rng.uniform(0.01, 0.06)) < width
+            thickness = rng.uniform(0.002, 0.008)
+            ring = np.abs(radius - rng.uniform(0.01, 0.06)) < thickness
             placed += rng.uniform(0.05, 0.5) * ring
     return placed.clip(0, 1)
 
