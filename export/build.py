@@ -123,7 +123,7 @@ def build_bundle(
     if suppressor is not None:
         _refuse_other_skulls(drawn)
         recipe = LEARNED_RECIPE
-        remover, suppressor_onnx = _export_suppressor(suppressor, films, weights, licence)
+        remover, suppressor_onnx = export_suppressor(suppressor, films, weights, licence)
     tell(1, STEPS)
     with contextlib.ExitStack() as stack:
         taken = None
@@ -194,10 +194,16 @@ def choose_films(folder: Path) -> list[Path]:
     return [films[index * len(films) // count] for index in range(count)]
 
 
-def _export_suppressor(
-    path: Path, films: Sequence[Path], weights: Weights, licence: str
+def export_suppressor(
+    path: Path,
+    films: Sequence[Path],
+    weights: Weights = "single",
+    licence: str = UNSTATED_LICENCE,
 ) -> tuple[SuppressorEntry, bytes]:
-    """Export a suppressor and compare it with PyTorch; return its entry and its ONNX file."""
+    """Export a suppressor, compared with PyTorch on films; return its entry and its ONNX file.
+
+    Raises DataError, ImageError, FilmError and BundleError as build_bundle does.
+    """
     network, checkpoint = load_suppressor(path)
     size = int(checkpoint.config["size"])
     source = TensorSpec("film", channels=1, height=size, width=size, low=0, high=1)
