@@ -67,7 +67,8 @@ class Parity:
 
 
 def read_films(films: Sequence[Path], source: TensorSpec) -> Pictures:
-    """Turn film files into the suppressor's input. Raises ImageError and FilmError."""
+    """Turn film files into the suppressor's input. Raises ImageError and FilmError likewise."""
+    _refuse_few(films)
     standard = [standardise_xray(read_film(path)) for path in films]
     return np.concatenate([imaging.to_tensor(film, source) for film in standard])
 
@@ -79,8 +80,7 @@ def read_skulls(
 
     Raises ImageError and FilmError, also for fewer than MIN_FILMS films and for a blank one.
     """
-    if len(films) < MIN_FILMS:
-        raise FilmError(f"{len(films)} films are too few for parity: give {MIN_FILMS} or more")
+    _refuse_few(films)
     return np.concatenate([_read_skull(path, recipe, source, suppressor) for path in films])
 
 
@@ -208,6 +208,11 @@ def _read_skull(
     if skull.std() < MIN_SPREAD:
         raise FilmError(f"{path} is blank once its soft tissue is removed: give another film")
     return imaging.to_tensor(skull, source)
+
+
+def _refuse_few(films: Sequence[Path]) -> None:
+    if len(films) < MIN_FILMS:
+        raise FilmError(f"{len(films)} films are too few for parity: give {MIN_FILMS} or more")
 
 
 def _describe(row: ParityRow) -> str:
