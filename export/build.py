@@ -208,8 +208,9 @@ def export_suppressor(
     size = int(checkpoint.config["size"])
     source = TensorSpec("film", channels=1, height=size, width=size, low=0, high=1)
     target = TensorSpec("layers", channels=3, height=size, width=size, low=0, high=1)
+    pictures = read_films(films, source)
     model = to_onnx(network, source, target, weights)
-    parity = compare_suppressor(network, model, read_films(films, source), weights)
+    parity = compare_suppressor(network, model, pictures, weights)
     _insist(parity, "suppressor")
     entry = SuppressorEntry(
         **_describe_training(path, network, checkpoint, licence),

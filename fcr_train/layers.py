@@ -30,8 +30,9 @@ LAYERS: tuple[Kind, ...] = ("xray", "skull", "bone")
 UNSPOILED = 0.15
 """Share of the films that stay as they are; like every number below, an assumption, chosen by eye
 beside digitised cephalograms."""
-_CLOUD = 8
-"""Side of the grid of random numbers behind uneven light; a patch is an eighth of the film."""
+_CLOUDS = {3: 0.45, 8: 0.3}
+"""Uneven light: the side of a grid of random numbers, and how far they brighten or darken [share].
+The coarse one sets vault, face and neck apart, as units do that compress the range of a film."""
 
 
 def load_layers(
@@ -147,7 +148,7 @@ def spoil(level: Level, strength: float, rng: np.random.Generator) -> tuple[Leve
 
 def _change_tone(level: Level, strength: float, rng: np.random.Generator) -> Level:
     """Change the tone curve; over-expose some films until dense bone is white, as it happens."""
-    level = level ** np.exp(rng.uniform(-1, 1.5) * strength)
+    level = level ** np.exp(rng.uniform(-1, 2) * strength)
     return (rng.uniform(1 - strength, 1 + 0.7 * strength) * level).clip(0, 1)
 
 
@@ -165,13 +166,14 @@ def _light_unevenly(level: Level, rng: np.random.Generator) -> Level:
     A unit's round field and the heel of its anode leave the background anything but black.
     """
     size = len(level)
-    cloud = imaging.resize(rng.uniform(-1, 1, (_CLOUD, _CLOUD)).astype(np.float32), (size, size))
-    level = level * (1 + rng.uniform(0, 0.3) * cloud)
-    if rng.random() < 0.4:
+    for side, most in _CLOUDS.items():
+        grid = rng.uniform(-1, 1, (side, side)).astype(np.float32)
+        level = level * (1 + rng.uniform(0, most) * imaging.resize(grid, (size, size)))
+    if rng.random() < 0.5:
         row, column = np.mgrid[:size, :size] / size
-        centre, reach = rng.uniform(0.35, 0.65, 2), rng.uniform(0.45, 0.75)
+        centre, reach = rng.uniform(0.3, 0.65, 2), rng.uniform(0.4, 0.75)
         outside = np.hypot(row - centre[0], column - centre[1]) - reach
-        level = level + rng.uniform(0.3, 2.5) * outside.clip(0)
+        level = level + rng.uniform(0.3, 4) * outside.clip(0)
     return level
 
 

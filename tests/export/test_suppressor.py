@@ -58,12 +58,13 @@ def retell(path, target, films):
 
 
 @pytest.fixture(scope="module")
-def learned(suppressor, on_skulls, checkpoints, films, tmp_path_factory):
+def learned(suppressor, on_skulls, save_embedder, films, tmp_path_factory):
+    embedder = save_embedder(tmp_path_factory.mktemp("embedder") / "e.safetensors", "resnet18")
     folder = tmp_path_factory.mktemp("learned") / "bundle"
     steps = []
     build_bundle(
         on_skulls,
-        checkpoints[1],
+        embedder,
         films,
         folder,
         name="learned",
