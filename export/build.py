@@ -1,7 +1,8 @@
-"""Two checkpoints go in, a bundle comes out: exported, checked, compared with PyTorch."""
+"""Checkpoints go in, a bundle comes out: exported, checked, compared with PyTorch."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 from dataclasses import replace
@@ -18,16 +19,20 @@ import fcr_edge
 from export.card import render_card
 from export.parity import (
     compare_embedder,
+    compare_suppressor,
     compare_translator,
     draw_faces,
+    read_films,
     read_skulls,
     tell_skulls,
 )
 from export.to_onnx import IR_VERSION, OPSET, to_onnx
 from fcr_edge.bundle import (
+    LEARNED_RECIPE,
     Description,
     EmbedderEntry,
     EmbeddingSpec,
+    SuppressorEntry,
     TensorSpec,
     TranslatorEntry,
     check_name,
@@ -36,11 +41,14 @@ from fcr_edge.bundle import (
     write_bundle,
 )
 from fcr_edge.errors import BundleError, DataError
+from fcr_edge.sessions import open_session
+from fcr_edge.soft_tissue import Suppressor
 from fcr_train.checkpoint import digest
 from fcr_train.dataset import read_dataset
 from fcr_train.embedders import load_embedder
 from fcr_train.evaluate.card import INTENDED_USE
 from fcr_train.evaluate.record import Evaluation
+from fcr_train.suppressor import load_suppressor
 from fcr_train.translators import load_generator
 
 if TYPE_CHECKING:
@@ -59,6 +67,7 @@ logger = logging.getLogger(__name__)
 
 TRANSLATOR_FILE = "translator.onnx"
 EMBEDDER_FILE = "embedder.onnx"
+SUPPRESSOR_FILE = "suppressor.onnx"
 
 UNSTATED_LICENCE = "NOASSERTION"
 """What SPDX writes where nobody has said anything."""
@@ -68,8 +77,8 @@ PARITY_FILMS = 8
 
 FILM_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm")
 
-STEPS = 5
-"""What build_bundle counts: films read, then export and parity of either network."""
+STEPS = 6
+"""What build_bundle counts: the suppressor, films read, export and parity of either network."""
 
 
 def build_bundle(
@@ -80,11 +89,12 @@ def build_bundle(
     name: str = "fcr",
     *,
     evaluation: Path | None = None,
+    suppressor: Path | None = None,
     weights: Weights = "single",
     licence: str = UNSTATED_LICENCE,
     progress: Callable[[int, int], None] | None = None,
 ) -> Manifest:
-    """Export a translator and an embedder into a bundle; whatever fails, nothing is written.
+    """Export networks into a bundle; whatever fails, nothing is written.
 
     Args:
         translator: Checkpoint of a translator.
@@ -94,13 +104,16 @@ def build_bundle(
         out: Folder of the bundle: new, empty or a bundle, which is replaced.
         name: Short name of the bundle.
         evaluation: Evaluation of these very networks; its rule for two films goes into the bundle.
+        suppressor: Checkpoint of a soft-tissue remover; the bundle's recipe is then `learned-1`,
+            and its translator has to come from skulls cut out by hand.
         weights: How large weights are stored; see to_onnx.
         licence: SPDX identifier of the licence of the weights.
         progress: Called with (steps done, STEPS).
 
     Raises:
-        DataError: A checkpoint is missing, damaged or of the other kind, or the evaluation is of
-            others.
+        DataError: A checkpoint is missing, damaged or of the other kind, the evaluation is of
+            others, or the translator was trained on skulls of another recipe than the
+            suppressor's.
         ImageError, FilmError: A film cannot be used.
         BundleError: A graph breaks the contract, parity fails, or `out` cannot be written.
     """
@@ -112,16 +125,28 @@ def build_bundle(
     fusion = None if evaluation is None else read_fusion(evaluation, translator, embedder)
     recipe, conditions, skull, face = _translator_contract(drawn)
     portrait, embedding = _embedder_contract(network, embedded)
-    skulls = tell_skulls(read_skulls(films, recipe, replace(skull, channels=1)), conditions)
+    remover, suppressor_onnx = None, b""
+    if suppressor is not None:
+        _refuse_other_skulls(drawn)
+        recipe = LEARNED_RECIPE
+        remover, suppressor_onnx = export_suppressor(suppressor, films, weights, licence)
     tell(1, STEPS)
+    with contextlib.ExitStack() as stack:
+        taken = None
+        if remover is not None:
+            session = stack.enter_context(open_session(suppressor_onnx, "cpu"))
+            taken = Suppressor(session, remover)
+        pictures = read_skulls(films, recipe, replace(skull, channels=1), taken)
+    skulls = tell_skulls(pictures, conditions)
+    tell(2, STEPS)
 
     translator_onnx = to_onnx(generator, skull, face, weights)
-    tell(2, STEPS)
+    tell(3, STEPS)
     face_parity = compare_translator(generator, translator_onnx, skulls, weights)
     _insist(face_parity, "translator")
-    tell(3, STEPS)
-    embedder_onnx = to_onnx(network, portrait, embedding, weights)
     tell(4, STEPS)
+    embedder_onnx = to_onnx(network, portrait, embedding, weights)
+    tell(5, STEPS)
     faces = draw_faces(translator_onnx, skulls, face, portrait)
     embedding_parity = compare_embedder(network, embedder_onnx, faces, weights)
     _insist(embedding_parity, "embedder")
@@ -148,8 +173,11 @@ def build_bundle(
             parity=embedding_parity.rows,
         ),
         fusion=fusion,
+        suppressor=remover,
     )
     models = {TRANSLATOR_FILE: translator_onnx, EMBEDDER_FILE: embedder_onnx}
+    if remover is not None:
+        models[SUPPRESSOR_FILE] = suppressor_onnx
     manifest = write_bundle(out, description, render_card(description), models)
     tell(STEPS, STEPS)
     return manifest
@@ -191,6 +219,55 @@ def read_fusion(evaluation: Path, translator: Path, embedder: Path) -> Fusion | 
             f" {embedder}, or none"
         )
     return found.fusion
+
+
+def export_suppressor(
+    path: Path,
+    films: Sequence[Path],
+    weights: Weights = "single",
+    licence: str = UNSTATED_LICENCE,
+) -> tuple[SuppressorEntry, bytes]:
+    """Export a suppressor, compared with PyTorch on films; return its entry and its ONNX file.
+
+    Raises DataError, ImageError, FilmError and BundleError as build_bundle does.
+    """
+    network, checkpoint = load_suppressor(path)
+    size = int(checkpoint.config["size"])
+    source = TensorSpec("film", channels=1, height=size, width=size, low=0, high=1)
+    target = TensorSpec("layers", channels=3, height=size, width=size, low=0, high=1)
+    pictures = read_films(films, source)
+    model = to_onnx(network, source, target, weights)
+    parity = compare_suppressor(network, model, pictures, weights)
+    _insist(parity, "suppressor")
+    entry = SuppressorEntry(
+        **_describe_training(path, network, checkpoint, licence),
+        files=(describe_model(SUPPRESSOR_FILE, model, weights),),
+        input=source,
+        output=target,
+        least_confidence=float(checkpoint.data["least_confidence"]),
+        parity=parity.rows,
+    )
+    return entry, model
+
+
+def _refuse_other_skulls(translator: Checkpoint) -> None:
+    """Refuse a translator that has not seen skulls such as a suppressor makes.
+
+    A suppressor makes the skull that an examiner cuts out by hand. A translator that learned from
+    films by another recipe would draw faces from pictures of a kind it never saw.
+    """
+    films = translator.data.get("films")
+    if films is None:
+        logger.warning(
+            "the translator's checkpoint does not say which films it learned from: with a"
+            " suppressor they have to be skulls cut out by hand (kind skull)"
+        )
+    elif films != "skull":
+        raise DataError(
+            f"the translator learned from films of kind {films!r} by the recipe"
+            f" {translator.config['soft_tissue']!r}, and a suppressor makes skulls as cut out by"
+            " hand: train it on a dataset of kind skull, or export without --suppressor"
+        )
 
 
 def _translator_contract(

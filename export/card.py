@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fcr_edge.bundle import TranslatorEntry
+from fcr_edge.bundle import SuppressorEntry, TranslatorEntry
 from fcr_edge.conditions import ASTRAY
 from fcr_train.evaluate.card import LIMITS, write_bullets
 
@@ -58,6 +58,12 @@ def _describe_model(entry: ModelEntry) -> Iterator[str]:
         yield (
             f"- Conditions: {', '.join(entry.conditions)}, two of the input's channels each. Any"
             f" may be left unknown; {ASTRAY}"
+        )
+    if isinstance(entry, SuppressorEntry):
+        yield (
+            "- Output: skull, bone alone and confidence. Trained on simulated films only; not"
+            " validated on the films of any X-ray unit. A mean confidence over the skull below"
+            f" {entry.least_confidence:.2f} gives a warning"
         )
     for file in entry.files:
         yield (

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from export.to_onnx import Weights
     from fcr_edge.bundle import TensorSpec
+    from fcr_edge.soft_tissue import Suppressor
 
     Pictures = Float32[np.ndarray, "n c h w"]
     Outputs = Float32[np.ndarray, "n ..."]
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 MAX_FACE_DIFFERENCE = 1e-4
 """A face lies in [-1, 1] and is shown in 256 levels, so this is a seventy-eighth of one level."""
+MAX_LAYER_DIFFERENCE = 1e-4
+"""Skull, bone and confidence lie in [0, 1], so this is a thirty-ninth of a grey level."""
 MIN_EMBEDDING_COSINE = 0.99999
 """Galleries print similarities to four digits."""
 BATCHES = (1, 3)
@@ -63,14 +66,22 @@ class Parity:
         return "; ".join(map(_describe, self.rows))
 
 
-def read_skulls(films: Sequence[Path], recipe: str, source: TensorSpec) -> Pictures:
+def read_films(films: Sequence[Path], source: TensorSpec) -> Pictures:
+    """Turn film files into the suppressor's input. Raises ImageError and FilmError likewise."""
+    _refuse_few(films)
+    standard = [standardise_xray(read_film(path)) for path in films]
+    return np.concatenate([imaging.to_tensor(film, source) for film in standard])
+
+
+def read_skulls(
+    films: Sequence[Path], recipe: str, source: TensorSpec, suppressor: Suppressor | None = None
+) -> Pictures:
     """Turn film files into the translator's input, exactly as the field does.
 
     Raises ImageError and FilmError, also for fewer than MIN_FILMS films and for a blank one.
     """
-    if len(films) < MIN_FILMS:
-        raise FilmError(f"{len(films)} films are too few for parity: give {MIN_FILMS} or more")
-    return np.concatenate([_read_skull(path, recipe, source) for path in films])
+    _refuse_few(films)
+    return np.concatenate([_read_skull(path, recipe, source, suppressor) for path in films])
 
 
 def tell_skulls(skulls: Pictures, attributes: Sequence[str]) -> Pictures:
@@ -105,6 +116,13 @@ def compare_translator(
 ) -> Parity:
     """Compare the faces of a generator and of its ONNX file by their largest difference."""
     return _compare(network, model, skulls, weights, "max_abs_difference", MAX_FACE_DIFFERENCE)
+
+
+def compare_suppressor(
+    network: nn.Module, model: bytes, films: Pictures, weights: Weights
+) -> Parity:
+    """Compare what a suppressor and its ONNX file make of films by their largest difference."""
+    return _compare(network, model, films, weights, "max_abs_difference", MAX_LAYER_DIFFERENCE)
 
 
 def compare_embedder(
@@ -183,11 +201,18 @@ def _torch_runner(network: nn.Module) -> Callable[[Pictures], Outputs]:
     return run
 
 
-def _read_skull(path: Path, recipe: str, source: TensorSpec) -> Pictures:
-    skull = soft_tissue.remove(standardise_xray(read_film(path)), recipe)
+def _read_skull(
+    path: Path, recipe: str, source: TensorSpec, suppressor: Suppressor | None
+) -> Pictures:
+    skull = soft_tissue.separate(standardise_xray(read_film(path)), recipe, suppressor).skull
     if skull.std() < MIN_SPREAD:
         raise FilmError(f"{path} is blank once its soft tissue is removed: give another film")
     return imaging.to_tensor(skull, source)
+
+
+def _refuse_few(films: Sequence[Path]) -> None:
+    if len(films) < MIN_FILMS:
+        raise FilmError(f"{len(films)} films are too few for parity: give {MIN_FILMS} or more")
 
 
 def _describe(row: ParityRow) -> str:

@@ -54,6 +54,9 @@ MAX_PICTURE_PIXELS = 4096
 CHANNELS = (1, 3, 5, 7)
 """A skull has 1 and two planes more for each condition, a face has 3."""
 
+LEARNED_RECIPE = "learned-1"
+"""The soft-tissue recipe that needs the bundle's suppressor; see soft_tissue.py."""
+
 Role = Literal["translator", "embedder", "film", "suppressor"]
 Scalar = str | int | float | bool
 
@@ -297,9 +300,16 @@ class SuppressorEntry(ModelEntry):
 
     output: TensorSpec
     """Three channels: the skull as it is cut out by hand, its bone alone, and the confidence."""
+    least_confidence: float
+    """Mean confidence over the skull, 0 to 1, below which a film gets a warning; chosen on people
+    set aside from training."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        _require(
+            0 <= self.least_confidence <= 1,
+            f"the suppressor's least confidence is {self.least_confidence}, not 0 to 1",
+        )
         shapes = [(one.channels, one.height, one.width) for one in (self.input, self.output)]
         _require(
             shapes == [(1, *shapes[1][1:]), (3, *shapes[0][1:])],
@@ -366,6 +376,12 @@ class Description:
     def __post_init__(self) -> None:
         check_name(self.name)
         _check_created(self.created)
+        _require(
+            (self.soft_tissue == LEARNED_RECIPE) == (self.suppressor is not None),
+            f"the recipe {self.soft_tissue[:40]!r} stands"
+            f" {'with' if self.suppressor else 'without'} a suppressor: {LEARNED_RECIPE!r} needs"
+            " one, and no other recipe takes one; export the bundle again",
+        )
         paths = [file.path for entry in self.models.values() for file in entry.files]
         taken = {path.lower() for path in (*paths, CARD_NAME, MANIFEST_NAME)}
         _require(len(taken) == len(paths) + 2, f"a file name is used twice: {paths}")

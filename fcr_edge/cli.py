@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fcr_edge.gallery.records import Mode
     from fcr_edge.identify import Identifier, IdentifyResult
     from fcr_edge.latency import Latency
+    from fcr_edge.soft_tissue import Suppressor
 
 EXIT_ERROR = 3
 EXIT_INTERRUPTED = 130
@@ -220,7 +221,7 @@ def reconstruct(
     with _make_ready(_choose_first_bundle(bundle), device) as identifier:
         made = identifier.reconstruct(xray, conditions)
     report.write_face(out, made)
-    for warning in made.record.warnings:
+    for warning in made.warnings:
         _warn(warning)
     if conditions.known:
         _warn(describe_told(conditions))
@@ -231,24 +232,42 @@ def reconstruct(
 def preprocess(
     xray: XrayArgument,
     out: Annotated[Path, typer.Option("-o", "--out", help="The skull to write, a PNG file.")],
-    recipe: Annotated[str, typer.Option(help="Soft-tissue recipe: classical-1 or none.")] = (
-        "classical-1"
-    ),
+    bundle: BundleOption = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="Soft-tissue recipe: learned-1, classical-1 or none (the bundle's; without one"
+            " classical-1)."
+        ),
+    ] = None,
+    keep_steps: Annotated[
+        bool, typer.Option("--keep-steps", help="Write a sheet of every step beside the skull.")
+    ] = False,
+    device: DeviceOption = DeviceChoice.auto,
     as_json: JsonOption = False,
 ) -> None:
     """Make the standard skull from an X-ray: framed, soft tissue suppressed."""
     from fcr_edge import film, imaging, reading, report, soft_tissue
 
-    read = reading.read_film(xray)
-    skull = soft_tissue.remove(film.standardise_xray(read), recipe)
-    imaging.write_png(out, skull, {"SoftTissue": recipe})
-    for warning in read.record.warnings:
+    with contextlib.ExitStack() as stack:
+        chosen, suppressor = _choose_recipe(bundle, recipe, device, stack)
+        read = reading.read_film(xray)
+        standard = film.standardise_xray(read)
+        made = soft_tissue.separate(standard, chosen, suppressor)
+    imaging.write_png(out, made.skull, {"SoftTissue": chosen})
+    written = [str(out)]
+    if keep_steps:
+        steps = out.with_name(f"{out.stem}-steps.png")
+        imaging.write_png(steps, report.draw_steps(read, standard, made), {"SoftTissue": chosen})
+        written.append(str(steps))
+    for warning in (*read.record.warnings, *made.warnings):
         _warn(warning)
     if as_json:
-        _print_json(report.make_skull_record(read, skull, recipe))
+        _print_json(report.make_skull_record(read, made))
     else:
         typer.echo("; ".join(read.record.steps))
-    _note(f"written: {out}, recipe {recipe}")
+    sure = "" if made.mean_confidence is None else f", mean confidence {made.mean_confidence:.2f}"
+    _note(f"written: {', '.join(written)}; recipe {chosen}{sure}")
 
 
 @app.command()
@@ -407,6 +426,26 @@ def remove_person(
             typer.confirm(f"Remove {_describe(found)} for good?", abort=True, err=True)
         opened.remove(person)
     _note(f"removed: {person}; copies of the file elsewhere still hold them")
+
+
+def _choose_recipe(
+    folder: Path | None, recipe: str | None, device: DeviceChoice, stack: contextlib.ExitStack
+) -> tuple[str, Suppressor | None]:
+    """Take the recipe asked for, else the bundle's; open the network that it needs, and say so."""
+    from fcr_edge.bundle import LEARNED_RECIPE, Bundle
+    from fcr_edge.identify import demo_folder
+    from fcr_edge.soft_tissue import FALLBACK_RECIPE, open_suppressor
+
+    if recipe is not None and recipe != LEARNED_RECIPE:
+        return recipe, None
+    bundle = Bundle.load(folder or demo_folder() / "bundle")
+    suppressor = open_suppressor(bundle, device.value, stack)
+    if suppressor is not None:
+        _note(f"bundle: {bundle.manifest.name}, {bundle.folder}")
+        return LEARNED_RECIPE, suppressor
+    if recipe is not None:
+        bundle.model_bytes("suppressor")  # says that there is none
+    return (FALLBACK_RECIPE if folder is None else bundle.manifest.soft_tissue), None
 
 
 def _read_conditions(sex: SexChoice | None, age: float | None, bmi: float | None) -> Conditions:

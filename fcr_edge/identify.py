@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fcr_edge.gallery import Gallery, Probe, SearchResult, View
     from fcr_edge.gallery.records import Mode
     from fcr_edge.sessions import Device, Session, SessionInfo
+    from fcr_edge.soft_tissue import Separation
 
 logger = logging.getLogger(__name__)
 
@@ -49,16 +50,26 @@ class Reconstruction:
     """What was done to the file on the way to its pixels."""
     film: UInt8[np.ndarray, "s s 1"]
     """The standard film."""
-    skull: UInt8[np.ndarray, "s s 1"]
-    """The film after the bundle's soft-tissue recipe."""
     face: UInt8[np.ndarray, "h w 3"]
     """The generated face: the very pixels that are embedded."""
     conditions: Conditions
     """What the translator was told beside the film, by the examiner."""
     view: View | None
     """Which view the film shows; None where nobody said."""
+    separation: Separation
+    """How the skull was made, and how sure of it the network is, where there is one."""
     timings_ms: dict[str, float] = field(compare=False)
     """Stage -> milliseconds, in the order of STAGES, for the stages that ran."""
+
+    @property
+    def skull(self) -> UInt8[np.ndarray, "s s 1"]:
+        """The film after the bundle's soft-tissue recipe."""
+        return self.separation.skull
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to look at, of the file and of the skull."""
+        return (*self.record.warnings, *self.separation.warnings)
 
 
 @dataclass(frozen=True)
@@ -101,6 +112,7 @@ class Identifier:
         with ExitStack() as stack:
             self._translator = stack.enter_context(_open(bundle, "translator", device))
             self._embedder = stack.enter_context(_open(bundle, "embedder", device))
+            self._suppressor = soft_tissue.open_suppressor(bundle, device, stack)
             self._open_sessions = stack.pop_all()
 
     def __enter__(self) -> Identifier:
@@ -173,7 +185,7 @@ class Identifier:
             device=self.device,
             refusals=self.refusals,
             warnings=(
-                *(warning for each in made for warning in each.record.warnings),
+                *(warning for each in made for warning in each.warnings),
                 *_warn_of_films(made, found),
                 *self._warnings(gallery, conditions),
             ),
@@ -191,11 +203,12 @@ class Identifier:
             read = reading.read_film(xray)
             standard = film.standardise_xray(read)
         with _timed(timings, "soft_tissue"):
-            skull = soft_tissue.remove(standard, self.bundle.manifest.soft_tissue)
+            recipe = self.bundle.manifest.soft_tissue
+            separation = soft_tissue.separate(standard, recipe, self._suppressor)
         with _timed(timings, "translator"):
-            face = self.translate(skull, conditions)
+            face = self.translate(separation.skull, conditions)
         return Reconstruction(
-            xray, read.sha256, read.record, standard, skull, face, conditions, view, timings
+            xray, read.sha256, read.record, standard, face, conditions, view, separation, timings
         )
 
     def translate(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fcr_edge.gallery import Candidate, Gallery, Match
     from fcr_edge.identify import IdentifyResult, Reconstruction
     from fcr_edge.reading import Xray
+    from fcr_edge.soft_tissue import Separation
 
     Canvas = UInt8[np.ndarray, "h w 3"]
 
@@ -86,6 +87,8 @@ def _record_film(made: Reconstruction) -> dict[str, Any]:
         "xray": {"file": made.xray.name, "sha256": made.xray_sha256},
         "view": made.view,
         "film": made.record.to_json(),
+        "soft_tissue": made.separation.recipe,
+        "suppressor": _record_suppressor(made.separation),
         "face": {"notice": GENERATED, "pixels_sha256": hash_pixels(made.face)},
     }
 
@@ -95,19 +98,37 @@ def _record_fusion(fusion: Fusion | None) -> dict[str, Any] | None:
     return None if fusion is None else {"rule": str(fusion), **asdict(fusion)}
 
 
-def make_skull_record(
-    xray: Xray, skull: UInt8[np.ndarray, "s s 1"], recipe: str
-) -> dict[str, Any]:
+def make_skull_record(xray: Xray, made: Separation) -> dict[str, Any]:
     """Lay out for JSON how a skull was made from a film, without a face or a search."""
     return {
         "schema": SKULL_SCHEMA,
         "fcr": fcr_edge.__version__,
         "xray": {"file": Path(xray.name).name, "sha256": xray.sha256},
         "film": xray.record.to_json(),
-        "soft_tissue": recipe,
-        "skull": {"pixels_sha256": hash_pixels(skull)},
-        "warnings": list(xray.record.warnings),
+        "soft_tissue": made.recipe,
+        "suppressor": _record_suppressor(made),
+        "skull": {"pixels_sha256": hash_pixels(made.skull)},
+        "warnings": [*xray.record.warnings, *made.warnings],
     }
+
+
+def _record_suppressor(made: Separation) -> dict[str, str | float | None]:
+    """Record the network behind a skull, and how sure it is of it; all null without one."""
+    return {"model_sha256": made.model_sha256, "mean_confidence": made.mean_confidence}
+
+
+def draw_steps(xray: Xray, film: UInt8[np.ndarray, "s s 1"], made: Separation) -> Canvas:
+    """Draw each step from an X-ray to its skull as a labelled picture, side by side."""
+    read = imaging.pad_to_square(imaging.to_grey(xray.pixels), "black")
+    if read.dtype == np.uint16:
+        read = imaging.look_up((np.arange(65536) >> 8).astype(np.uint8), read)
+    steps = {"film as read": read, "standard film": film}
+    if made.confidence is not None and made.bone is not None:
+        caption = f"confidence, white sure, mean over the skull {made.mean_confidence:.2f}"
+        steps |= {caption: made.confidence, "bone alone": made.bone}
+    steps[f"skull, {made.recipe}"] = made.skull
+    tiles = [_draw_tile(picture, caption, TILE) for caption, picture in steps.items()]
+    return _stack([_line_up(tiles)])
 
 
 def _record_conditions(conditions: Conditions) -> dict[str, str | float | None]:

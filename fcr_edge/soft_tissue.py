@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fcr_edge import imaging
+from fcr_edge.bundle import LEARNED_RECIPE
 from fcr_edge.errors import ConfigError, FilmError
+from fcr_edge.sessions import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import ExitStack
 
     from jaxtyping import Float32, UInt8
 
+    from fcr_edge.bundle import Bundle, SuppressorEntry
+    from fcr_edge.sessions import Device, Session
+
     Film = UInt8[np.ndarray, "h w 1"]
     Levels = Float32[np.ndarray, "h w"]
+
+BONE_LEVEL = 16
+"""Grey level from which on a pixel of a learned skull counts as skull, 0 to 255."""
+LEAST_SKULL = 0.02
+"""Share of the film that a skull covers at least; the smallest head on a film covers a tenth."""
+
+FALLBACK_RECIPE = "classical-1"
+"""What is taken where there is no network and nobody asks for another recipe."""
 
 # The numbers of classical-1, found by eye on real lateral films; a change makes a new recipe.
 LAYER_WIDTH = 33 / 256
@@ -34,14 +49,111 @@ GAMMA = 0.7
 """Exponent that lifts thin bone, applied to levels in [0, 1]."""
 
 
-def remove(film: Film, recipe: str) -> Film:
-    """Turn a standard film into a skull by the named recipe.
+@dataclass(frozen=True)
+class Separation:
+    """What a recipe made of a standard film."""
+
+    recipe: str
+    skull: Film
+    """What a translator takes."""
+    bone: Film | None = None
+    """Bone alone, in proportion to how much of it a ray met; None without a network."""
+    confidence: Film | None = None
+    """0 to 255 for 0 to 1: near 1 where skull and bone can be relied on, 1/2 where the network
+    expects them to be off by 8 grey levels; None without a network."""
+    mean_confidence: float | None = None
+    """Over the skull, 0 to 1; None without a network."""
+    model_sha256: str | None = None
+    """The network's, 64 hexadecimal digits."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Suppressor:
+    """A bundle's network that takes films apart, ready to run."""
+
+    session: Session
+    entry: SuppressorEntry
+
+    def separate(self, film: Film) -> Separation:
+        """Take a standard film apart by `learned-1`. Raises FilmError where no skull is left.
+
+        The network was trained on simulated people. Nothing is added to what it draws: where the
+        mean confidence over the skull is below the bundle's limit, a warning says so.
+        """
+        layers = self.session.run(imaging.to_tensor(film, self.entry.input))[0]
+        pictures = imaging.resize(imaging.to_picture(layers, self.entry.output), film.shape[:2])
+        skull, bone, confidence = (pictures[:, :, [channel]] for channel in range(3))
+        mean = average_confidence(skull, confidence)
+        if mean is None:
+            raise FilmError("no skull stands out from the film: check exposure and polarity")
+        return Separation(
+            LEARNED_RECIPE,
+            skull,
+            bone,
+            confidence,
+            mean,
+            self.session.describe().model_sha256,
+            tuple(_warn_unsure(mean, self.entry.least_confidence)),
+        )
+
+
+def open_suppressor(bundle: Bundle, device: Device, stack: ExitStack) -> Suppressor | None:
+    """Open a bundle's suppressor, to be closed by the stack; None where the bundle has none.
+
+    Raises DeviceError where the device cannot be had.
+    """
+    entry = bundle.manifest.suppressor
+    if entry is None:
+        return None
+    session = stack.enter_context(open_session(bundle.model_bytes("suppressor"), device))
+    return Suppressor(session, entry)
+
+
+def separate(film: Film, recipe: str, suppressor: Suppressor | None = None) -> Separation:
+    """Take a standard film apart by the named recipe; `learned-1` needs a suppressor.
 
     Raises ConfigError for an unknown recipe and FilmError where no bone stands out.
     """
+    if recipe == LEARNED_RECIPE and suppressor is not None:
+        return suppressor.separate(film)
+    return Separation(recipe, remove(film, recipe))
+
+
+def remove(film: Film, recipe: str) -> Film:
+    """Turn a standard film into a skull by a recipe that needs no network.
+
+    Raises ConfigError for an unknown recipe and FilmError where no bone stands out.
+    """
+    if recipe == LEARNED_RECIPE:
+        raise ConfigError(
+            f"soft-tissue recipe {recipe!r} needs a bundle with a suppressor: name one, or use one"
+            f" of {list(RECIPES)}"
+        )
     if recipe not in RECIPES:
-        raise ConfigError(f"soft-tissue recipe {recipe!r} is unknown: use one of {list(RECIPES)}")
+        known = [*RECIPES, LEARNED_RECIPE]
+        raise ConfigError(f"soft-tissue recipe {recipe!r} is unknown: use one of {known}")
     return RECIPES[recipe](film)
+
+
+def average_confidence(
+    skull: UInt8[np.ndarray, "h w ..."], confidence: UInt8[np.ndarray, "h w ..."]
+) -> float | None:
+    """Average the confidence over the skull [0-1]; None where there is next to no skull."""
+    inside = skull >= BONE_LEVEL
+    if inside.mean() < LEAST_SKULL:
+        return None
+    return float(confidence[inside].mean() / 255)
+
+
+def _warn_unsure(mean: float, least: float) -> list[str]:
+    if mean >= least:
+        return []
+    return [
+        f"the soft-tissue network is unsure of this film: its mean confidence over the skull is"
+        f" {mean:.2f}, below {least:.2f}; compare the skull with the film (fcr-edge preprocess"
+        " --keep-steps)"
+    ]
 
 
 def keep_all(film: Film) -> Film:

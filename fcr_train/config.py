@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from fcr_edge.bundle import LEARNED_RECIPE
 from fcr_edge.conditions import ATTRIBUTES
 from fcr_edge.errors import ConfigError
 from fcr_edge.soft_tissue import RECIPES
@@ -30,6 +31,9 @@ PRESETS = ("paper", "small", "tiny")
 
 RESNET_HALVINGS = 2
 """How often the ResNet generator halves its input (Johnson et al. 2016)."""
+
+LEAST_SUPPRESSED = 176
+"""Shortest side a suppressor trains at [pixels]: MS-SSIM's fifth scale needs a whole window."""
 
 Architecture = Literal["resnet", "unet"]
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -364,7 +368,47 @@ class MatcherConfig:
         _check_contrast(self.schedule)
 
 
-AnyConfig = TranslatorConfig | EmbedderConfig | MatcherConfig
+@dataclass(frozen=True, kw_only=True)
+class SuppressorConfig:
+    """All that defines the training of a soft-tissue remover."""
+
+    size: int
+    """Side of the films [pixels], LEAST_SUPPRESSED or more, a multiple of `divisor`."""
+    widths: tuple[int, ...]
+    """Channels at half the side, a quarter, and so on, each 1 or more; two or more numbers."""
+    detail: int
+    """Channels at the full side, 1 or more."""
+    schedule: Schedule
+    jitter: Jitter
+    """Moves of the film and of what it is made of alike; `colour` is how far exposures differ."""
+    ms_ssim_share: float = 0.84
+    """Weight of MS-SSIM, from 0 to 1; the rest is L1's (Zhao et al. 2017, section III.D)."""
+    ema: float = 0.0
+    """Decay of the running mean of the weights, from 0 (none) to below 1."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (AdamW), 0 or more."""
+    split: Split = field(default_factory=Split)
+
+    def __post_init__(self) -> None:
+        _check("size", self.size, least=LEAST_SUPPRESSED)
+        if len(self.widths) < 2 or min(self.widths) < 1:
+            raise ConfigError(f"widths are {list(self.widths)}: list two or more, each 1 or more")
+        if self.size % self.divisor:
+            raise ConfigError(
+                f"size is {self.size}: give a multiple of {self.divisor}, as often is it halved"
+            )
+        _check("detail", self.detail, least=1)
+        _check("ms_ssim_share", self.ms_ssim_share, least=0, most=1)
+        _check("ema", self.ema, least=0, below=1)
+        _check("weight_decay", self.weight_decay, least=0)
+
+    @property
+    def divisor(self) -> int:
+        """What the side of a picture has to be a multiple of."""
+        return int(2 ** len(self.widths))
+
+
+AnyConfig = TranslatorConfig | EmbedderConfig | MatcherConfig | SuppressorConfig
 
 CONFIGS: dict[str, type[AnyConfig]] = {
     "cyclegan": CycleGanConfig,
@@ -376,6 +420,7 @@ CONFIGS: dict[str, type[AnyConfig]] = {
     "resnet101": EmbedderConfig,
     "densenet121": EmbedderConfig,
     "two_tower": MatcherConfig,
+    "suppressor": SuppressorConfig,
 }
 """The kind of configuration of each model that has presets."""
 
@@ -471,6 +516,11 @@ def _check_contrast(schedule: Schedule) -> None:
 
 
 def _check_recipe(name: str) -> None:
+    if name == LEARNED_RECIPE:
+        raise ConfigError(
+            f"soft_tissue is {name!r}, which needs a network: train on skulls cut out by hand"
+            " (kind skull), and give the network to `fcr-train export --suppressor`"
+        )
     if name not in RECIPES:
         raise ConfigError(f"soft_tissue is {name!r}: choose one of {', '.join(RECIPES)}")
 

@@ -36,6 +36,10 @@ def export(
         Path | None, typer.Option(help="Checkpoint (the best run of the last `compare`).")
     ] = None,
     embedder: Annotated[Path | None, typer.Option(help="Checkpoint, likewise.")] = None,
+    suppressor: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint of a soft-tissue remover; makes the recipe learned-1."),
+    ] = None,
     best: Annotated[
         Path | None, typer.Option(help="best.json of a study, instead of the last one's.")
     ] = None,
@@ -57,7 +61,7 @@ def export(
         str, typer.Option(help="SPDX identifier of the licence of the weights.")
     ] = "NOASSERTION",
 ) -> None:
-    """Convert a translator and an embedder into a bundle for the field."""
+    """Convert a translator and an embedder into a bundle, perhaps with a soft-tissue remover."""
     if engine is Engine.trt:
         raise DeviceError(
             "--engine trt needs TensorRT and an NVIDIA GPU, and is not available in this version:"
@@ -80,6 +84,7 @@ def export(
             out,
             name or out.resolve().name,
             evaluation=run.evaluation,
+            suppressor=suppressor,
             weights=weights.value,
             licence=licence,
             progress=count,

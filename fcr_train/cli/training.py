@@ -1,4 +1,4 @@
-"""The commands that train a network: translator, embedder, matcher."""
+"""The commands that train a network: translator, embedder, matcher, suppressor."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ from fcr_train.cli.options import Data, Device, FoldNumber, Preset, Seed, SplitF
 from fcr_train.cli.progress import counter, make_console, watcher
 
 if TYPE_CHECKING:
-    from fcr_train.config import EmbedderConfig, MatcherConfig, TranslatorConfig
-    from fcr_train.tasks import EmbedderTask, MatcherTask, TranslatorTask
+    from fcr_train.config import (
+        EmbedderConfig,
+        MatcherConfig,
+        SuppressorConfig,
+        TranslatorConfig,
+    )
+    from fcr_train.tasks import EmbedderTask, MatcherTask, SuppressorTask, TranslatorTask
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="TOML file to use instead of a preset.")
@@ -22,7 +27,9 @@ ConfigFile = Annotated[
 Epochs = Annotated[int | None, typer.Option(help="Epochs in all, instead of the preset's.")]
 Out = Annotated[Path | None, typer.Option(help="Run folder (runs/<model>-<preset>).")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on after the last complete epoch.")]
-Settings = TypeVar("Settings", "TranslatorConfig", "EmbedderConfig", "MatcherConfig")
+Settings = TypeVar(
+    "Settings", "TranslatorConfig", "EmbedderConfig", "MatcherConfig", "SuppressorConfig"
+)
 
 
 def translator(
@@ -154,6 +161,36 @@ def matcher(
     _train(task, out, resume)
 
 
+def suppressor(
+    data: Data,
+    preset: Preset = "small",
+    config: ConfigFile = None,
+    epochs: Epochs = None,
+    seed: Seed = 1,
+    device: Device = "auto",
+    split: SplitFile = None,
+    fold: FoldNumber = None,
+    out: Out = None,
+    resume: Resume = False,
+) -> None:
+    """Train a network that takes the soft tissue off a film, on simulated people.
+
+    The dataset needs the kinds xray, skull and bone.
+    """
+    from fcr_train.config import SuppressorConfig
+    from fcr_train.dataset import read_dataset
+    from fcr_train.tasks import Plan, SuppressorTask
+    from fcr_train.trainer import pick_device
+
+    settings, preset = _read_settings(SuppressorConfig, "suppressor", preset, config, epochs)
+    dataset = read_dataset(data)
+    held_out = read_fold(split, fold, dataset)
+    plan = Plan("suppressor", preset, settings, dataset, seed, pick_device(device), held_out)
+    with counter("films") as count:
+        task = SuppressorTask(plan, count)
+    _train(task, out, resume)
+
+
 def _read_settings(
     kind: type[Settings], model: str, preset: str, path: Path | None, epochs: int | None
 ) -> tuple[Settings, str]:
@@ -176,7 +213,9 @@ def _hash_sources(**files: Path | None) -> dict[str, str]:
 
 
 def _train(
-    task: TranslatorTask | EmbedderTask | MatcherTask, out: Path | None, resume: bool
+    task: TranslatorTask | EmbedderTask | MatcherTask | SuppressorTask,
+    out: Path | None,
+    resume: bool,
 ) -> None:
     from fcr_train.processes import is_first, joined
     from fcr_train.trainer import train

@@ -232,7 +232,10 @@ def handle(level: Picture, handling: Handling) -> Picture:
     film = handling.fog + (1 - handling.fog) * level
     film = np.clip(film * (1 + across * axis[None] + down * axis[:, None]), 0, 1)
     film = add_fittings(film, handling)
-    film = ndimage.rotate(film, handling.turn_degrees, reshape=False, order=1, cval=handling.frame)
+    if handling.turn_degrees:
+        film = ndimage.rotate(
+            film, handling.turn_degrees, reshape=False, order=1, cval=handling.frame
+        )
     return np.asarray(1 - film if handling.inverted else film)
 
 

@@ -1,8 +1,9 @@
-"""The trainings: of a translator, of an embedder, of a direct matcher."""
+"""The trainings: of a translator, of an embedder, of a matcher, of a suppressor."""
 
 from fcr_train.tasks.embedding import EmbedderTask, embed, rank_mates
 from fcr_train.tasks.matching import MatcherTask, embed_skulls
 from fcr_train.tasks.plan import Parts, Plan
+from fcr_train.tasks.suppression import SuppressorTask
 from fcr_train.tasks.translation import TranslatorTask, generate
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "MatcherTask",
     "Parts",
     "Plan",
+    "SuppressorTask",
     "TranslatorTask",
     "embed",
     "embed_skulls",

@@ -159,6 +159,7 @@ def describe(
             "generator": plan.dataset.generator,
             "sha256": plan.dataset.sha256,
             "people": len(plan.dataset.people),
+            "films": plan.dataset.film_kind,
             "held_out": list(held_out),
             "seed": plan.seed,
             **({"split": plan.fold.record} if plan.fold else {}),

@@ -69,6 +69,7 @@ def describe_whole() -> Description:
     xray = TensorSpec("film", channels=1, height=32, width=32, low=0, high=1)
     return replace(
         describe(),
+        soft_tissue="learned-1",
         film=FilmEntry(
             architecture="FilmNetwork",
             method="film",
@@ -84,6 +85,7 @@ def describe_whole() -> Description:
             files=(describe_model("suppressor.onnx", WHOLE_MODELS["suppressor.onnx"]),),
             input=xray,
             output=TensorSpec("layers", channels=3, height=32, width=32, low=0, high=1),
+            least_confidence=0.4,
             **COMMON,
         ),
         fusion=Fusion(Scale(0.1, 0.2), Scale(-0.1, 0.3), people=40, simulated=True),
@@ -164,6 +166,9 @@ def test_what_a_bundle_lacks_is_neither_written_nor_given(folder):
     ("change", "message"),
     [
         ({"suppressor": {"output": {"channels": 1}}}, "not one channel into three"),
+        ({"suppressor": {"least_confidence": 1.5}}, "least confidence is 1.5"),
+        ({"soft_tissue": "classical-1"}, "'classical-1' stands with a suppressor"),
+        ({"suppressor": None}, "'learned-1' stands without a suppressor"),
         ({"film": {"output": {"values": ["frontal", "frontal"]}}}, "names 2 values, 1 of them"),
         ({"fusion": {"lateral": {"sd": 0}}}, "standard deviation 0.0, not above 0"),
         ({"fusion": {"lateral": {"sd": None}}}, r"fusion.lateral.sd = 'None', not float"),
