@@ -10,7 +10,6 @@ import torch
 from scipy import stats
 
 from fcr_edge import imaging, soft_tissue
-from fcr_train import processes
 from fcr_train.batches import to_batch
 from fcr_train.layers import layer_batches, load_layers, spoil_batch, window
 from fcr_train.losses import laplace, ms_ssim
@@ -100,8 +99,7 @@ class SuppressorTask:
             "surprise": surprise,
         }
         objective = (share * unlike + (1 - share) * off).sum() + surprise
-        number = processes.number()
-        yield Turn("suppressor", {name: loss / number for name, loss in losses.items()}, objective)
+        yield Turn("suppressor", losses, objective)
 
     def finish_epoch(self, epoch: int, out: Path, network: nn.Module) -> dict[str, float]:
         """Measure on films of people held out, as made and spoiled; write the sample grid.
