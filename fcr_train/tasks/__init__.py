@@ -1,12 +1,14 @@
-"""The trainings: of a translator, of an embedder, of a direct matcher."""
+"""The trainings: of a translator, an embedder, a direct matcher, a network that reads films."""
 
 from fcr_train.tasks.embedding import EmbedderTask, embed, rank_mates
+from fcr_train.tasks.filming import FilmTask
 from fcr_train.tasks.matching import MatcherTask, embed_skulls
 from fcr_train.tasks.plan import Parts, Plan
 from fcr_train.tasks.translation import TranslatorTask, generate
 
 __all__ = [
     "EmbedderTask",
+    "FilmTask",
     "MatcherTask",
     "Parts",
     "Plan",
