@@ -1,4 +1,4 @@
-"""Two checkpoints go in, a bundle comes out: exported, checked, compared with PyTorch."""
+"""Checkpoints go in, a bundle comes out: exported, checked, compared with PyTorch."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ import fcr_edge
 from export.card import render_card
 from export.parity import (
     compare_embedder,
+    compare_film,
     compare_translator,
     draw_faces,
+    read_looks,
     read_skulls,
     tell_skulls,
 )
@@ -28,17 +30,21 @@ from fcr_edge.bundle import (
     Description,
     EmbedderEntry,
     EmbeddingSpec,
+    FilmEntry,
     TensorSpec,
     TranslatorEntry,
+    VectorSpec,
     check_name,
     check_replaceable,
     describe_model,
     write_bundle,
 )
 from fcr_edge.errors import BundleError, DataError
+from fcr_edge.understanding import VALUES
 from fcr_train.dataset import read_dataset
 from fcr_train.embedders import load_embedder
 from fcr_train.evaluate.card import INTENDED_USE
+from fcr_train.film_network import load_film_network
 from fcr_train.translators import load_generator
 
 if TYPE_CHECKING:
@@ -57,6 +63,7 @@ logger = logging.getLogger(__name__)
 
 TRANSLATOR_FILE = "translator.onnx"
 EMBEDDER_FILE = "embedder.onnx"
+FILM_FILE = "film.onnx"
 
 UNSTATED_LICENCE = "NOASSERTION"
 """What SPDX writes where nobody has said anything."""
@@ -77,11 +84,12 @@ def build_bundle(
     out: Path,
     name: str = "fcr",
     *,
+    film: Path | None = None,
     weights: Weights = "single",
     licence: str = UNSTATED_LICENCE,
     progress: Callable[[int, int], None] | None = None,
 ) -> Manifest:
-    """Export a translator and an embedder into a bundle; whatever fails, nothing is written.
+    """Export trained networks into a bundle; whatever fails, nothing is written.
 
     Args:
         translator: Checkpoint of a translator.
@@ -90,6 +98,8 @@ def build_bundle(
             embedder is compared on the faces drawn from them.
         out: Folder of the bundle: new, empty or a bundle, which is replaced.
         name: Short name of the bundle.
+        film: Checkpoint of a network that tells what a film shows; without one the bundle takes
+            films as they are.
         weights: How large weights are stored; see to_onnx.
         licence: SPDX identifier of the licence of the weights.
         progress: Called with (steps done, STEPS).
@@ -119,6 +129,10 @@ def build_bundle(
     faces = draw_faces(translator_onnx, skulls, face, portrait)
     embedding_parity = compare_embedder(network, embedder_onnx, faces, weights)
     _insist(embedding_parity, "embedder")
+    models = {TRANSLATOR_FILE: translator_onnx, EMBEDDER_FILE: embedder_onnx}
+    film_entry = None
+    if film is not None:
+        film_entry, models[FILM_FILE] = export_film(film, films, weights, licence)
 
     description = Description(
         name=name,
@@ -141,11 +155,36 @@ def build_bundle(
             output=embedding,
             parity=embedding_parity.rows,
         ),
+        film=film_entry,
     )
-    models = {TRANSLATOR_FILE: translator_onnx, EMBEDDER_FILE: embedder_onnx}
     manifest = write_bundle(out, description, render_card(description), models)
     tell(STEPS, STEPS)
     return manifest
+
+
+def export_film(
+    path: Path, films: Sequence[Path], weights: Weights, licence: str
+) -> tuple[FilmEntry, bytes]:
+    """Export the network that tells what a film shows, compared with PyTorch on these films.
+
+    Raises DataError for another checkpoint, BundleError where parity fails.
+    """
+    network, trained = load_film_network(path)
+    size = int(trained.config["size"])
+    source = TensorSpec("film", channels=1, height=size, width=size, low=-1, high=1)
+    target = VectorSpec("answers", VALUES)
+    model = to_onnx(network, source, target, weights)
+    parity = compare_film(network, model, read_looks(films, source), weights)
+    _insist(parity, "film")
+    entry = FilmEntry(
+        **_describe_training(path, network, trained, licence),
+        files=(describe_model(FILM_FILE, model, weights),),
+        input=source,
+        output=target,
+        limits={name: float(limit) for name, limit in trained.data["limits"].items()},
+        parity=parity.rows,
+    )
+    return entry, model
 
 
 def choose_films(folder: Path) -> list[Path]:

@@ -18,6 +18,7 @@ from fcr_edge.errors import BundleError, FilmError
 from fcr_edge.film import standardise_xray
 from fcr_edge.reading import read_film
 from fcr_edge.sessions import open_session
+from fcr_edge.understanding import first_look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,6 +38,9 @@ MAX_FACE_DIFFERENCE = 1e-4
 """A face lies in [-1, 1] and is shown in 256 levels, so this is a seventy-eighth of one level."""
 MIN_EMBEDDING_COSINE = 0.99999
 """Galleries print similarities to four digits."""
+MAX_FILM_DIFFERENCE = 1e-3
+"""Findings are logits, places shares of the side: a thousandth moves no answer, and a landmark by
+a quarter of a pixel of the standard film."""
 BATCHES = (1, 3)
 """1 is what the field runs; 3 is neither that nor the 2 that the export was traced with."""
 MIN_FILMS = 3
@@ -117,6 +121,11 @@ def compare_embedder(
     return _compare(network, model, faces, weights, "min_cosine", MIN_EMBEDDING_COSINE)
 
 
+def compare_film(network: nn.Module, model: bytes, looks: Pictures, weights: Weights) -> Parity:
+    """Compare the answers of a film network and of its ONNX file by their largest difference."""
+    return _compare(network, model, looks, weights, "max_abs_difference", MAX_FILM_DIFFERENCE)
+
+
 def _compare(
     network: nn.Module,
     model: bytes,
@@ -181,6 +190,14 @@ def _torch_runner(network: nn.Module) -> Callable[[Pictures], Outputs]:
         return output
 
     return run
+
+
+def read_looks(films: Sequence[Path], source: TensorSpec) -> Pictures:
+    """Turn film files into what the film network sees of them at first.
+
+    Raises ImageError and FilmError.
+    """
+    return np.concatenate([first_look(read_film(path), source) for path in films])
 
 
 def _read_skull(path: Path, recipe: str, source: TensorSpec) -> Pictures:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from fcr_edge.gallery.records import Mode
     from fcr_edge.identify import Identifier, IdentifyResult
     from fcr_edge.latency import Latency
+    from fcr_edge.reading import Xray
+    from fcr_edge.understanding import Understanding
 
 EXIT_ERROR = 3
 EXIT_INTERRUPTED = 130
@@ -71,9 +73,7 @@ class SexChoice(str, Enum):
     male = "male"
 
 
-XrayArgument = Annotated[
-    Path, typer.Argument(help="Film of a skull: bright bone on black, facing front or right.")
-]
+XrayArgument = Annotated[Path, typer.Argument(help="Film of a skull, from the front or the side.")]
 GalleryOption = Annotated[Path, typer.Option("--gallery", "-g", help="The gallery, e.g. db.bin.")]
 BundleOption = Annotated[
     Path | None,
@@ -89,6 +89,9 @@ AgeOption = Annotated[
 ]
 BmiOption = Annotated[
     float | None, typer.Option("--bmi", help="Body mass index by examination in kg/m2, likewise.")
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Take a film that is refused, with a warning.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 KeyFileOption = Annotated[
@@ -127,6 +130,7 @@ def identify(
     k: Annotated[int, typer.Option("-k", min=1, help="Candidates to list.")] = 10,
     out: Annotated[Path | None, typer.Option(help="Folder for pictures and result.json.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every face.")] = False,
+    force: ForceOption = False,
     device: DeviceOption = DeviceChoice.auto,
     key_file: KeyFileOption = None,
     passphrase: PassphraseOption = False,
@@ -142,7 +146,7 @@ def identify(
         people = stack.enter_context(_open_gallery(gallery, key_file, passphrase))
         identifier = stack.enter_context(_make_ready(_choose_bundle(bundle, people), device))
         mode: Mode = "exact" if exact else "auto"
-        result = identifier.identify(xray, people, k, mode, conditions)
+        result = identifier.identify(xray, people, k, mode, conditions, force)
         if out is not None:
             report.write_report(result, people, out)
     for warning in result.warnings:
@@ -192,6 +196,7 @@ def reconstruct(
     sex: SexOption = None,
     age: AgeOption = None,
     bmi: BmiOption = None,
+    force: ForceOption = False,
     device: DeviceOption = DeviceChoice.auto,
 ) -> None:
     """Make a face from an X-ray, without searching."""
@@ -200,9 +205,9 @@ def reconstruct(
 
     conditions = _read_conditions(sex, age, bmi)
     with _make_ready(_choose_first_bundle(bundle), device) as identifier:
-        made = identifier.reconstruct(xray, conditions)
+        made = identifier.reconstruct(xray, conditions, force)
     report.write_face(out, made)
-    for warning in made.record.warnings:
+    for warning in made.warnings:
         _warn(warning)
     if conditions.known:
         _warn(describe_told(conditions))
@@ -216,20 +221,27 @@ def preprocess(
     recipe: Annotated[str, typer.Option(help="Soft-tissue recipe: classical-1 or none.")] = (
         "classical-1"
     ),
+    bundle: Annotated[
+        Path | None,
+        typer.Option("--bundle", "-b", help="Bundle whose film model puts the film right."),
+    ] = None,
+    force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the standard skull from an X-ray: framed, soft tissue suppressed."""
+    """Make the standard skull from an X-ray: put right, framed, soft tissue suppressed."""
     from fcr_edge import film, imaging, reading, report, soft_tissue
 
     read = reading.read_film(xray)
-    skull = soft_tissue.remove(film.standardise_xray(read), recipe)
+    understood = _understand(read, bundle, force)
+    standard = film.standardise_xray(read) if understood is None else understood.film
+    skull = soft_tissue.remove(standard, recipe)
     imaging.write_png(out, skull, {"SoftTissue": recipe})
-    for warning in read.record.warnings:
+    for warning in (*read.record.warnings, *(understood.warnings if understood else ())):
         _warn(warning)
     if as_json:
-        _print_json(report.make_skull_record(read, skull, recipe))
+        _print_json(report.make_skull_record(read, skull, recipe, understood))
     else:
-        typer.echo("; ".join(read.record.steps))
+        typer.echo("; ".join((*read.record.steps, *(understood.steps if understood else ()))))
     _note(f"written: {out}, recipe {recipe}")
 
 
@@ -472,6 +484,19 @@ def _make_ready(bundle: Bundle, device: DeviceChoice) -> Identifier:
         _note(f"device refused, {refusal}")
     _note(f"device: {identifier.device}")
     return identifier
+
+
+def _understand(xray: Xray, folder: Path | None, force: bool) -> Understanding | None:
+    """Ask the film model of a bundle, where one is named and has one."""
+    from fcr_edge.bundle import Bundle
+    from fcr_edge.sessions import open_session
+    from fcr_edge.understanding import understand
+
+    bundle = Bundle.load(folder) if folder is not None else None
+    if bundle is None or bundle.manifest.film is None:
+        return None
+    with open_session(bundle.model_bytes("film"), "cpu") as session:
+        return understand(xray, session, bundle.manifest.film, force)
 
 
 def _enroll_with_progress(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fcr_edge import film, imaging, reading, sandbox, soft_tissue
+from fcr_edge import film, imaging, reading, sandbox, soft_tissue, understanding
 from fcr_edge.bundle import MANIFEST_NAME, Bundle, read_manifest
 from fcr_edge.conditions import Conditions, describe_told
 from fcr_edge.errors import BundleError, ConfigError
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from fcr_edge.film_record import FilmRecord
     from fcr_edge.gallery import Gallery, SearchResult
     from fcr_edge.gallery.records import Mode
+    from fcr_edge.reading import Xray
     from fcr_edge.sessions import Device, Session, SessionInfo
+    from fcr_edge.understanding import Understanding
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +47,8 @@ class Reconstruction:
     """SHA-256 of the file as given, 64 hexadecimal digits."""
     record: FilmRecord
     """What was done to the file on the way to its pixels."""
+    understood: Understanding | None
+    """What the film shows and how it was put right, where the bundle can tell."""
     film: UInt8[np.ndarray, "s s 1"]
     """The standard film."""
     skull: UInt8[np.ndarray, "s s 1"]
@@ -55,6 +59,11 @@ class Reconstruction:
     """What the translator was told beside the film, by the examiner."""
     timings_ms: dict[str, float] = field(compare=False)
     """Stage -> milliseconds, in the order of STAGES, for the stages that ran."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to look at: of the file, then of what the film shows."""
+        return (*self.record.warnings, *(self.understood.warnings if self.understood else ()))
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,9 @@ class Identifier:
         with ExitStack() as stack:
             self._translator = stack.enter_context(_open(bundle, "translator", device))
             self._embedder = stack.enter_context(_open(bundle, "embedder", device))
+            self._film: Session | None = None
+            if bundle.manifest.film is not None:
+                self._film = stack.enter_context(_open(bundle, "film", device))
             self._open_sessions = stack.pop_all()
 
     def __enter__(self) -> Identifier:
@@ -126,21 +138,24 @@ class Identifier:
         k: int = 10,
         mode: Mode = "auto",
         conditions: Conditions = UNKNOWN,
+        force: bool = False,
     ) -> IdentifyResult:
         """Rank the people of the gallery by similarity to the face made from the X-ray.
 
         Args:
-            xray: A film of one skull, bright bone on black, facing the front or the right.
+            xray: A film of one skull; where the bundle has no film model, bright bone on black,
+                facing the front or the right.
             gallery: People enrolled with this bundle's embedder.
             k: Candidates wanted, 1 or more; a smaller gallery gives fewer.
             mode: How to search; "auto" is exact up to a measured size.
             conditions: What the examiner knows of the person, for a translator that takes it.
+            force: Take a film that the film model refuses, with a warning.
 
         Raises ImageError, FilmError, ConfigError for a condition that the translator does not
         take, and GalleryError for another embedder or an empty gallery.
         """
         gallery.require(self.bundle.fingerprint)
-        made = self.reconstruct(xray, conditions)
+        made = self.reconstruct(xray, conditions, force)
         with _timed(made.timings_ms, "embedder"):
             probe = self.embed([made.face])[0]
         with _timed(made.timings_ms, "search"):
@@ -153,23 +168,36 @@ class Identifier:
             bundle_sha256=self.bundle.sha256,
             device=self.device,
             refusals=self.refusals,
-            warnings=(*made.record.warnings, *self._warnings(gallery, conditions)),
+            warnings=(*made.warnings, *self._warnings(gallery, conditions)),
         )
 
-    def reconstruct(self, xray: Path, conditions: Conditions = UNKNOWN) -> Reconstruction:
+    def reconstruct(
+        self, xray: Path, conditions: Conditions = UNKNOWN, force: bool = False
+    ) -> Reconstruction:
         """Turn an X-ray into a face. Raises ImageError, FilmError, and ConfigError as identify."""
         self._refuse_untaken(conditions)
         timings: dict[str, float] = {}
         with _timed(timings, "film"):
             read = reading.read_film(xray)
-            standard = film.standardise_xray(read)
+            understood = self.understand(read, force)
+            standard = understood.film if understood else film.standardise_xray(read)
         with _timed(timings, "soft_tissue"):
             skull = soft_tissue.remove(standard, self.bundle.manifest.soft_tissue)
         with _timed(timings, "translator"):
             face = self.translate(skull, conditions)
         return Reconstruction(
-            xray, read.sha256, read.record, standard, skull, face, conditions, timings
+            xray, read.sha256, read.record, understood, standard, skull, face, conditions, timings
         )
+
+    def understand(self, xray: Xray, force: bool = False) -> Understanding | None:
+        """Find out what a film shows and put it right; None where the bundle has no film model.
+
+        Raises FilmError for a film to be refused, unless `force` is given.
+        """
+        entry = self.bundle.manifest.film
+        if self._film is None or entry is None:
+            return None
+        return understanding.understand(xray, self._film, entry, force)
 
     def translate(
         self, skull: UInt8[np.ndarray, "s s 1"], conditions: Conditions = UNKNOWN

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
 
     from fcr_edge.conditions import Conditions
-    from fcr_edge.film_record import FilmRecord
     from fcr_edge.gallery import Candidate, Gallery
     from fcr_edge.identify import IdentifyResult, Reconstruction
     from fcr_edge.reading import Xray
+    from fcr_edge.understanding import Understanding
 
     Canvas = UInt8[np.ndarray, "h w 3"]
 
@@ -58,6 +58,7 @@ def make_record(result: IdentifyResult) -> dict[str, Any]:
         "fcr": fcr_edge.__version__,
         "xray": {"file": made.xray.name, "sha256": made.xray_sha256},
         "film": made.record.to_json(),
+        **record_understanding(made.understood),
         "conditions": _record_conditions(made.conditions),
         "face": {"notice": GENERATED, "pixels_sha256": hash_pixels(made.face)},
         "bundle": {"name": result.bundle_name, "manifest_sha256": result.bundle_sha256},
@@ -69,8 +70,16 @@ def make_record(result: IdentifyResult) -> dict[str, Any]:
     }
 
 
+def record_understanding(understood: Understanding | None) -> dict[str, Any]:
+    """Lay out what a film shows, under its key; nothing where no film model was asked."""
+    return {} if understood is None else {"understanding": understood.to_json()}
+
+
 def make_skull_record(
-    xray: Xray, skull: UInt8[np.ndarray, "s s 1"], recipe: str
+    xray: Xray,
+    skull: UInt8[np.ndarray, "s s 1"],
+    recipe: str,
+    understood: Understanding | None = None,
 ) -> dict[str, Any]:
     """Lay out for JSON how a skull was made from a film, without a face or a search."""
     return {
@@ -78,9 +87,10 @@ def make_skull_record(
         "fcr": fcr_edge.__version__,
         "xray": {"file": Path(xray.name).name, "sha256": xray.sha256},
         "film": xray.record.to_json(),
+        **record_understanding(understood),
         "soft_tissue": recipe,
         "skull": {"pixels_sha256": hash_pixels(skull)},
-        "warnings": list(xray.record.warnings),
+        "warnings": [*xray.record.warnings, *(understood.warnings if understood else ())],
     }
 
 
@@ -153,7 +163,7 @@ def draw_result(result: IdentifyResult, gallery: Gallery, mate: str | None = Non
         caption = f"{candidate.rank}  {candidate.person.id}  {candidate.similarity:.3f}"
         is_mate = candidate.person.id == mate
         candidates.append(_draw_tile(photo, caption, SMALL_TILE, GREEN if is_mate else None))
-    footer = _draw_footer(made.conditions, made.record, mate)
+    footer = _draw_footer(made.conditions, _list_steps(made), mate)
     return _stack([_line_up(stages), _line_up(candidates), _line_up([footer])])
 
 
@@ -176,8 +186,15 @@ def _draw_tile(
     return tile
 
 
-def _draw_footer(conditions: Conditions, record: FilmRecord, mate: str | None) -> Canvas:
-    lines = [(LEAD, WHITE), (f"film: {'; '.join(record.steps)}"[:FOOTER_LETTERS], GREY)]
+def _list_steps(made: Reconstruction) -> list[str]:
+    """List what was done to the film, of the file first."""
+    return [*made.record.steps, *(made.understood.steps if made.understood else ())]
+
+
+def _draw_footer(conditions: Conditions, steps: list[str], mate: str | None) -> Canvas:
+    told = f"film: {'; '.join(steps)}"
+    starts = range(0, min(len(told), 3 * FOOTER_LETTERS), FOOTER_LETTERS)
+    lines = [(LEAD, WHITE), *((told[at : at + FOOTER_LETTERS], GREY) for at in starts)]
     if conditions.known:
         lines.append((describe_told(conditions), WHITE))
     if mate:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float32, Float64, UInt8
 
-    from fcr_edge.bundle import FilmEntry
+    from fcr_edge.bundle import FilmEntry, TensorSpec
     from fcr_edge.film_record import Spacing
     from fcr_edge.pose import Matrix, Places, Similarity
     from fcr_edge.reading import Xray
@@ -121,6 +121,13 @@ class Understanding:
     """What was done, in order, in words."""
     film: Film = field(compare=False, repr=False)
     """The standard film."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The reasons, and that a film was used although it is to be refused."""
+        if self.verdict != "refuse":
+            return self.reasons
+        return ("the film was used although it should be refused", *self.reasons)
 
     def to_json(self) -> dict[str, Any]:
         """Lay it out for JSON, without the picture."""
@@ -355,6 +362,11 @@ def _examine(xray: Xray, session: Session, entry: FilmEntry) -> Understanding:
         steps=tuple(_tell_steps(copy, orientation, head)),
         film=picture,
     )
+
+
+def first_look(xray: Xray, spec: TensorSpec) -> Float32[np.ndarray, "1 1 h w"]:
+    """Make what the network sees of a film at first, for a comparison of networks."""
+    return imaging.to_tensor(_make_copy(xray).square(inverted=False)[:, :, None], spec)
 
 
 def _ask(square: UInt8[np.ndarray, "s s"], session: Session, entry: FilmEntry) -> Answer:

@@ -35,6 +35,10 @@ def export(
         Path | None, typer.Option(help="Checkpoint (the best run of the last `compare`).")
     ] = None,
     embedder: Annotated[Path | None, typer.Option(help="Checkpoint, likewise.")] = None,
+    film: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint of `film`, so that the bundle puts films right by itself."),
+    ] = None,
     best: Annotated[
         Path | None, typer.Option(help="best.json of a study, instead of the last one's.")
     ] = None,
@@ -72,6 +76,7 @@ def export(
             films,
             out,
             name or out.resolve().name,
+            film=film,
             weights=weights.value,
             licence=licence,
             progress=count,

@@ -26,6 +26,8 @@ USES_PIXELS = {
         "deidentify",
         "soft_tissue",
         "photo",
+        "quality",
+        "understanding",
         "enroll",
         "identify",
         "report",
