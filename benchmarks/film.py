@@ -14,6 +14,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +28,7 @@ from rich.progress import track
 from export.build import export_film
 from fcr_edge import imaging, latency, pose, reading
 from fcr_edge.errors import FilmError
+from fcr_edge.film import MIN_SIDE
 from fcr_edge.film_record import FilmRecord
 from fcr_edge.reading import Xray
 from fcr_edge.sessions import open_session
@@ -47,13 +49,6 @@ CEPHALOGRAM_MM = 0.1
 """Spacing of the real lateral films, as their description states it."""
 POINTS = {"nasion": 1, "pogonion": 6, "menton": 7, "gnathion": 8, "gonion": 9}
 """Landmark -> its number in points.csv, where both mean the same place of the bone."""
-
-SHIPPED = (
-    *("astronaut", "brick", "camera", "cell", "checkerboard", "chelsea", "clock", "coffee"),
-    *("coins", "colorwheel", "grass", "gravel", "horse", "hubble_deep_field"),
-    *("immunohistochemistry", "microaneurysms", "moon", "page", "retina", "rocket", "text"),
-)
-"""Pictures of skimage.data; those not installed with it are left out."""
 
 Ask = Callable[[np.ndarray], Understanding]
 
@@ -201,35 +196,13 @@ def list_strangers(faces: Path | None) -> Iterator[tuple[str, np.ndarray]]:
             levels = draw(256, rng)
             unit = (levels - levels.min()) / max(float(np.ptp(levels)), 1e-6)
             yield f"{draw.__name__} {number}", np.rint(255 * unit).astype(np.uint8)
-    try:
-        from skimage import data
-    except ImportError:
-        pass
-    else:
-        for name in SHIPPED:
-            yield from _take_shipped(data, name)
+    shipped = Path(find_spec("skimage").origin).parent / "data"
+    for path in sorted([*shipped.glob("*.png"), *shipped.glob("*.jpg")]):
+        pixels = imaging.to_grey(imaging.read_picture(path))
+        if min(pixels.shape) >= MIN_SIDE:
+            yield f"skimage {path.name}", pixels
     for path in sorted(faces.glob("s*/1.pgm")) if faces else ():
         yield f"face {path.parent.name}", imaging.to_grey(imaging.read_picture(path))
-
-
-def _take_shipped(data: Any, name: str) -> Iterator[tuple[str, np.ndarray]]:
-    folder = Path(data.__file__).parent
-    if not any(folder.glob(f"{name}.*")):
-        return  # would be downloaded
-    try:
-        picture = np.asarray(getattr(data, name)())
-    except Exception as err:  # an extra decoder is missing
-        print(f"{name} left out: {err}")
-        return
-    if picture.dtype == bool:
-        picture = picture.astype(np.uint8) * 255
-    if picture.dtype == np.uint8:
-        yield (
-            f"skimage {name}",
-            imaging.to_grey(
-                np.ascontiguousarray(picture[..., :3]) if picture.ndim == 3 else picture
-            ),
-        )
 
 
 def check_strangers(faces: Path | None, ask: Ask) -> dict[str, Any]:
