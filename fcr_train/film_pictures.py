@@ -33,8 +33,12 @@ FACE = np.array([name not in RIM for name in LANDMARKS])
 # Every range below is an assumption about films that arrive, wider than most of them.
 UPRIGHT = 0.5
 """Share of films that lie as they should: only of them the landmarks are asked."""
-ALIGNED = 0.5
+ALIGNED = 0.4
 """Share of films that are near the common pose, as they are at the last look."""
+FILLED = 0.25
+"""Share of films that the head fills, as those that orthodontists take."""
+CLOSE = 0.06
+"""Share of films that show a part of a head."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,7 @@ class Film:
 def draw_film(one: Film, size: int, rng: np.random.Generator) -> Example:
     """Draw a film of one head as it may arrive, `size` pixels on a side."""
     is_upright, is_aligned = rng.random(2) < (UPRIGHT, ALIGNED)
-    is_close = rng.random() < 0.06
-    to_picture = _draw_move(one, size, rng, is_aligned, is_close)
+    to_picture = _draw_move(one, size, rng, is_aligned)
     levels = _warp(_cut(one.pixels, rng), to_picture, size)
     places: Places = pose.apply(to_picture, one.places) / size
     bounds = _draw_field(rng, is_aligned)
@@ -103,19 +106,22 @@ def draw_other(levels: Levels, rng: np.random.Generator) -> Example:
     return Example(made.picture, findings={"skull": 0.0})
 
 
-def _draw_move(
-    one: Film, size: int, rng: np.random.Generator, is_aligned: bool, is_close: bool
-) -> Matrix:
+def _draw_move(one: Film, size: int, rng: np.random.Generator, is_aligned: bool) -> Matrix:
     """Draw where the head comes to lie."""
-    if is_aligned and not is_close:
+    lot = rng.random()
+    if is_aligned and lot > CLOSE:
         degrees, scale = rng.normal(0, 3), np.exp(rng.normal(0, 0.06))
         middle = tuple(rng.normal(0, 0.03, 2))
+    elif lot < CLOSE:
+        degrees, scale = rng.uniform(-25, 25), rng.uniform(1.5, 3)
+        middle = tuple(rng.uniform(-0.7, 0.7, 2))
+    elif lot < CLOSE + FILLED / (1 - ALIGNED):
+        degrees, scale = rng.normal(0, 6), rng.uniform(1, 1.4)
+        middle = tuple(rng.uniform(-0.12, 0.12, 2))
     else:
         degrees = rng.uniform(-25, 25)
         scale = np.exp(rng.uniform(np.log(0.6), np.log(1.5)))
         middle = tuple(rng.uniform(-0.2, 0.2, 2))
-    if is_close:
-        scale, middle = rng.uniform(1.5, 3), tuple(rng.uniform(-0.7, 0.7, 2))
     return _about_head(one, scale * size, degrees, middle, size)
 
 
@@ -191,7 +197,7 @@ def _expose(levels: Levels, rng: np.random.Generator) -> Levels:
     made = np.float32(fog) + np.float32(1 - fog) * made.clip(0, 1)
     if rng.random() < 0.4:
         slope = draw_slope(size, rng)
-        made += np.float32(rng.uniform(0, 0.5)) * slope
+        made += np.float32(rng.uniform(0, 1)) * slope
     made = _add_fittings(made.clip(0, 1), rng)
     if rng.random() < 0.3:
         made = imaging.blur(made, rng.uniform(0.3, 1.2))
@@ -211,7 +217,7 @@ def draw_cloud(size: int, coarsest: int, finest: int, rng: np.random.Generator) 
 
 def draw_slope(size: int, rng: np.random.Generator) -> Levels:
     """Draw levels that rise from 0 to 1 across the picture in a random direction."""
-    angle, power = rng.uniform(0, 2 * np.pi), rng.uniform(0.7, 4)
+    angle, power = rng.uniform(0, 2 * np.pi), rng.uniform(0.7, 6)
     axis = np.linspace(-0.5, 0.5, size, dtype=np.float32)
     along = np.cos(angle) * axis[None] + np.sin(angle) * axis[:, None]
     slope: Levels = (((along + 0.71) / 1.42).clip(0, 1) ** power).astype(np.float32)
