@@ -140,10 +140,10 @@ def check_pose(films: list[Shown], ask: Ask) -> dict[str, Any]:
     degrees, scales, shifts = [], [], []
     for film in track(films, "pose", console=Console(stderr=True)):
         square = imaging.pad_to_square(film.pixels, "black")
-        still = _to_standard(ask(square), len(square))
+        still = _to_standard(ask(square))
         for _ in range(MOVES):
             move = draw_move(rng, len(square))
-            found = _to_standard(ask(move_picture(square, move)), len(square))
+            found = _to_standard(ask(move_picture(square, move)))
             middle = pose.shift(len(square) / 2, len(square) / 2)
             again = found @ middle @ move.matrix @ np.linalg.inv(middle)
             rest = again @ np.linalg.inv(still)
@@ -159,11 +159,9 @@ def check_pose(films: list[Shown], ask: Ask) -> dict[str, Any]:
     }
 
 
-def _to_standard(found: Understanding, side: int) -> np.ndarray:
-    """Return the matrix from a film that lies upright to its standard film."""
-    turn = pose.Similarity(found.scale, found.rotation_degrees, (0.0, 0.0)).matrix
-    head = (np.array(found.shift) + 0.5) * side
-    return pose.shift(128, 128) @ turn @ pose.shift(-head[0], -head[1])
+def _to_standard(found: Understanding) -> np.ndarray:
+    """Return the matrix from the film to its standard film."""
+    return np.vstack([found.to_standard, (0.0, 0.0, 1.0)])
 
 
 def _summarise(values: np.ndarray) -> dict[str, float]:
@@ -324,7 +322,7 @@ def check_search(data: Path, translator: Path, embedder: Path, ask: Ask) -> dict
 
 def _align(skull: np.ndarray, found: Understanding) -> np.ndarray:
     """Undo the pose that was found on the film on its skull."""
-    to_skull = np.linalg.inv(_to_standard(found, len(skull)))
+    to_skull = np.linalg.inv(_to_standard(found))
     to_skull = to_skull @ pose.zoom(256 / len(skull), 256 / len(skull))
     return np.rint(imaging.resample(skull, to_skull, skull.shape)).astype(np.uint8)
 

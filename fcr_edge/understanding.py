@@ -109,8 +109,11 @@ class Understanding:
     spacing_mm: float | None
     """From column to column, as used; None where the landmarks gave the size."""
     shift: tuple[float, float]
-    """From the middle of the upright film to that of the head: right, down [shares of the longer
+    """From the middle of the film as read to that of the head: right, down [shares of its longer
     side]."""
+    to_standard: tuple[tuple[float, float, float], tuple[float, float, float]]
+    """Matrix from places on the film as read to the standard film of 256, see pose.py: all of the
+    above in one."""
     face_height_mm: float | None
     """Nasion to menton in the plane of the head's centre, where the spacing is known."""
     face_height_pixels: float
@@ -346,6 +349,9 @@ def _examine(xray: Xray, session: Session, entry: FilmEntry) -> Understanding:
     ]
     verdicts = {verdict for verdict, _ in reasons}
     height = _measure_face(landmarks)
+    to_standard = np.linalg.inv(_to_source(copy, orientation, head)) @ pose.shift(
+        -copy.corner[0], -copy.corner[1]
+    )
     return Understanding(
         view=head.view,
         facing="front" if head.view == "frontal" else "left" if orientation.mirrored else "right",
@@ -356,7 +362,8 @@ def _examine(xray: Xray, session: Session, entry: FilmEntry) -> Understanding:
         scale=head.move.scale * copy.levels.shape[1] / copy.source.shape[1],
         scale_from="spacing" if head.by_spacing else "landmarks",
         spacing_mm=copy.spacing_mm if head.by_spacing else None,
-        shift=_measure_shift(copy, head),
+        shift=_measure_shift(xray, to_standard),
+        to_standard=(_to_row(to_standard[0]), _to_row(to_standard[1])),
         face_height_mm=height * copy.spacing_mm if copy.spacing_mm and head.by_spacing else None,
         face_height_pixels=height,
         landmarks=landmarks,
@@ -540,11 +547,16 @@ def _measure_face(landmarks: Sequence[Landmark]) -> float:
     return float(np.hypot(*np.subtract(at["nasion"], at["menton"])))
 
 
-def _measure_shift(copy: _Copy, head: _Head) -> tuple[float, float]:
-    """Return how far the head lies from the middle of the upright film [shares of its side]."""
+def _measure_shift(xray: Xray, to_standard: Matrix) -> tuple[float, float]:
     middle = np.full((1, 2), STANDARD_SIDE / 2)
-    found = pose.apply(np.linalg.inv(head.move.matrix), middle)[0] / copy.side - 0.5
-    return float(found[0]), float(found[1])
+    height, width = xray.pixels.shape
+    column, row = pose.apply(np.linalg.inv(to_standard), middle)[0]
+    side = max(height, width)
+    return float((column - width / 2) / side), float((row - height / 2) / side)
+
+
+def _to_row(row: Float64[np.ndarray, " 3"]) -> tuple[float, float, float]:
+    return float(row[0]), float(row[1]), float(row[2])
 
 
 def _list_probabilities(answers: Sequence[Answer], view: View) -> dict[str, float]:

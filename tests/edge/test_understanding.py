@@ -185,6 +185,23 @@ def test_landmarks_lie_where_they_are_on_both_films() -> None:
     assert not any(name.endswith(("left", "right")) for name in by_name)
 
 
+def test_the_matrix_is_all_that_was_done_to_the_film() -> None:
+    found = ask(np.rot90(make_film(MOVED)[:, ::-1], 3))
+
+    matrix = np.array(found.to_standard)
+    for one in found.landmarks:
+        moved = matrix @ (one.film_column + 0.5, one.film_row + 0.5, 1)
+        expected = one.standard_column + 0.5, one.standard_row + 0.5
+        np.testing.assert_allclose(moved, expected, atol=1e-6)
+
+
+def test_shift_points_from_the_middle_of_the_film_to_the_head() -> None:
+    found = ask(make_film(Similarity(1.0, 0.0, (20.0, -8.0)), (256, 300)))
+
+    assert found.shift[0] == pytest.approx((128 + 20 - 150) / 300, abs=0.01)
+    assert found.shift[1] == pytest.approx(-8 / 300, abs=0.01)
+
+
 def test_rotation_and_scale_are_told() -> None:
     found = ask(make_film(MOVED))
 

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from fcr_edge import pose
 from fcr_edge.errors import ConfigError, DataError
 from fcr_edge.pose import LANDMARKS, STANDARD
 from fcr_edge.understanding import LIMITS, VALUES, read_answer
 from fcr_train.checkpoint import load_checkpoint
+from fcr_train.cli import app
 from fcr_train.config import FilmConfig, load_preset
 from fcr_train.dataset import read_dataset
 from fcr_train.film_network import FilmNetwork, load_film_network
@@ -270,3 +272,17 @@ def test_people_held_out_are_named(data: Path) -> None:
 def test_a_size_that_cannot_be_halved_is_refused() -> None:
     with pytest.raises(ConfigError, match="multiple of 16"):
         tiny(size=40)
+
+
+def test_the_command_trains_with_portraits_of_another_dataset(
+    data: Path, write_people: Callable[[Path, int], Path], tmp_path: Path
+) -> None:
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    write_people(faces, 3)
+    options = ["--preset", "tiny", "--faces", str(faces), "--out", str(tmp_path / "run")]
+
+    done = CliRunner().invoke(app, ["film", "--data", str(data), *options])
+
+    assert done.exit_code == 0, done.output
+    assert load_checkpoint(tmp_path / "run" / "checkpoint.safetensors").kind == "film"
