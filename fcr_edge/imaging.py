@@ -255,8 +255,8 @@ def resample(
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=0,
-    ).astype(np.float32)
-    return resize(drawn, size)
+    )
+    return np.asarray(resize(drawn, size), np.float32)
 
 
 def pad_to_square(picture: Picture, fill: Literal["black", "edge"]) -> Picture:
