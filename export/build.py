@@ -40,7 +40,7 @@ from fcr_edge.bundle import (
     write_bundle,
 )
 from fcr_edge.errors import BundleError, DataError
-from fcr_edge.understanding import VALUES
+from fcr_edge.looks import VALUES
 from fcr_train.dataset import read_dataset
 from fcr_train.embedders import load_embedder
 from fcr_train.evaluate.card import INTENDED_USE

@@ -16,9 +16,9 @@ from fcr_edge.bundle import ParityRow
 from fcr_edge.conditions import Conditions
 from fcr_edge.errors import BundleError, FilmError
 from fcr_edge.film import standardise_xray
+from fcr_edge.looks import first_look
 from fcr_edge.reading import read_film
 from fcr_edge.sessions import open_session
-from fcr_edge.understanding import first_look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

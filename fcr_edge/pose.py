@@ -114,7 +114,8 @@ def fit_similarity(
     along = float((share * one * other).sum())
     across = float((share[:, 0] * (one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0])).sum())
     if scale is None:
-        scale = float(np.hypot(along, across) / (share * one**2).sum())
+        spread = float((share * one**2).sum())
+        scale = float(np.hypot(along, across)) / max(spread, np.finfo(float).tiny)
     turn = Similarity(scale, float(np.rad2deg(np.arctan2(across, along))), (0.0, 0.0))
     column, row = target_mean - turn.matrix[:2, :2] @ source_mean
     return Similarity(turn.scale, turn.degrees, (float(column), float(row)))

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from fcr_edge.looks import FINDINGS
 from fcr_edge.pose import LANDMARKS
-from fcr_edge.understanding import FINDINGS
 from fcr_train.checkpoint import rebuild
 from fcr_train.config import FilmConfig, parse
 
@@ -50,7 +50,7 @@ class Residual(nn.Module):
 
 
 class FilmNetwork(nn.Module):
-    """Answer `fcr_edge.understanding.VALUES` for a film in [-1, 1].
+    """Answer `fcr_edge.looks.VALUES` for a film in [-1, 1].
 
     Findings come from a linear layer over places: which way is up is where something is. For the
     landmarks every cell of a coarse grid says where each lies from it, how far off that may be and

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fcr_edge import film, imaging, pose
+from fcr_edge.looks import FINDINGS, TURNS
 from fcr_edge.pose import LANDMARKS, RIM
-from fcr_edge.understanding import FINDINGS, TURNS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

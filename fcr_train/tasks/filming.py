@@ -10,8 +10,9 @@ from torch.nn import functional
 
 from fcr_edge import film, imaging, pose, quality
 from fcr_edge.errors import DataError, FcrError
+from fcr_edge.looks import VALUES, Answer, read_answer, weigh
 from fcr_edge.pose import LANDMARKS, STANDARD, STANDARD_SIDE
-from fcr_edge.understanding import ERROR_FLOOR, LIMITS, VALUES, Answer, read_answer
+from fcr_edge.understanding import LIMITS
 from fcr_train.batches import to_batch
 from fcr_train.film_network import FilmNetwork
 from fcr_train.film_pictures import ASKED, Example, Film, draw_film, draw_other, draw_two_heads
@@ -303,7 +304,7 @@ def _measure_landmarks(checks: Sequence[Example], answers: Sequence[Answer]) -> 
             continue
         view: pose.View = "lateral" if check.findings["lateral"] else "frontal"
         known = np.isfinite(check.places).all(axis=1)
-        weights = np.maximum(answer.errors, ERROR_FLOOR) ** -2.0
+        weights = weigh(answer.errors)
         true = pose.fit_similarity(check.places[known], STANDARD[view][known], weights[known])
         found = pose.fit_similarity(answer.places, STANDARD[view], weights)
         off = np.hypot(*(answer.places - check.places)[known].T)

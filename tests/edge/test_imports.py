@@ -26,6 +26,7 @@ USES_PIXELS = {
         "deidentify",
         "soft_tissue",
         "photo",
+        "looks",
         "quality",
         "understanding",
         "enroll",

@@ -19,17 +19,11 @@ from fcr_edge import imaging, pose, quality
 from fcr_edge.bundle import FilmEntry, ModelFile, TensorSpec, VectorSpec
 from fcr_edge.errors import FilmError
 from fcr_edge.film_record import FilmRecord, Spacing
+from fcr_edge.looks import FINDINGS, VALUES, first_look
 from fcr_edge.pose import LANDMARKS, STANDARD, Similarity, fit_similarity
 from fcr_edge.reading import Xray
 from fcr_edge.sessions import SessionInfo
-from fcr_edge.understanding import (
-    FINDINGS,
-    VALUES,
-    Understanding,
-    draw_understanding,
-    first_look,
-    understand,
-)
+from fcr_edge.understanding import Understanding, draw_understanding, understand
 
 SIDE = 112
 DISCS = {"nasion": 255, "gonion left": 180, "vertex": 110}
@@ -305,6 +299,23 @@ def test_a_film_without_much_of_the_face_is_refused() -> None:
 
     with pytest.raises(FilmError, match="leaves out glabella, nasion"):
         ask(make_film(), Astray())
+
+
+@pytest.mark.parametrize(
+    ("spread", "shift"),
+    [pytest.param(0.0, 0.5, id="in one place"), pytest.param(1.0, 9.0, id="far off the film")],
+)
+def test_landmarks_that_no_head_can_have_are_a_film_error(spread: float, shift: float) -> None:
+    class Astray(_Upright):
+        def run(self, batch: np.ndarray) -> np.ndarray:
+            answer = super().run(batch)
+            for part in (0, 1):
+                answer[0, len(FINDINGS) + part :: 3] *= spread
+                answer[0, len(FINDINGS) + part :: 3] += shift
+            return answer
+
+    with pytest.raises(FilmError, match=r"film\.png: "):
+        ask(make_film(), Astray(), force=True)
 
 
 def test_a_white_frame_and_the_bed_become_black() -> None:

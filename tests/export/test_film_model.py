@@ -17,7 +17,8 @@ from fcr_edge.bundle import Bundle
 from fcr_edge.cli import app
 from fcr_edge.errors import DataError, FilmError
 from fcr_edge.identify import Identifier
-from fcr_edge.understanding import LIMITS, VALUES
+from fcr_edge.looks import VALUES
+from fcr_edge.understanding import LIMITS
 from fcr_train.checkpoint import Checkpoint, save_checkpoint
 from fcr_train.config import FilmConfig, load_preset, to_table
 from fcr_train.film_network import FilmNetwork

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from fcr_edge import pose
 from fcr_edge.errors import ConfigError, DataError
+from fcr_edge.looks import VALUES, read_answer
 from fcr_edge.pose import LANDMARKS, STANDARD
-from fcr_edge.understanding import LIMITS, VALUES, read_answer
+from fcr_edge.understanding import LIMITS
 from fcr_train.checkpoint import load_checkpoint
 from fcr_train.cli import app
 from fcr_train.config import FilmConfig, load_preset
