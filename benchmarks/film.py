@@ -298,8 +298,6 @@ def check_search(data: Path, translator: Path, embedder: Path, ask: Ask) -> dict
             way: rank_mates(embed(translate(skulls)), names, gallery, enrolled)
             for way, skulls in probes.items()
         }
-        gain = (ranks["aligned"] <= 10).astype(float) - (ranks["jittered"] <= 10)
-        draws = gain[rng.integers(0, len(gain), (2000, len(gain)))].mean(axis=1)
         result[view] = {
             "probes": len(names),
             "enrolled": len(set(enrolled)),
@@ -312,12 +310,18 @@ def check_search(data: Path, translator: Path, embedder: Path, ask: Ask) -> dict
                 }
                 for way, found in ranks.items()
             },
-            "gain_10": {
-                "value": float(gain.mean()),
-                "interval95": np.percentile(draws, [2.5, 97.5]).tolist(),
-            },
+            **{f"gain_{k}": _gain(ranks["jittered"], ranks["aligned"], k, rng) for k in (1, 10)},
         }
     return result
+
+
+def _gain(
+    before: np.ndarray, after: np.ndarray, k: int, rng: np.random.Generator
+) -> dict[str, Any]:
+    """Return by how much the share in the first k grows, paired, with a bootstrap interval."""
+    gain = (after <= k).astype(float) - (before <= k)
+    draws = gain[rng.integers(0, len(gain), (2000, len(gain)))].mean(axis=1)
+    return {"value": float(gain.mean()), "interval95": np.percentile(draws, [2.5, 97.5]).tolist()}
 
 
 def _align(skull: np.ndarray, found: Understanding) -> np.ndarray:
