@@ -112,6 +112,10 @@ def build_bundle(
     tell = progress or (lambda done, total: None)
     check_name(name)
     check_replaceable(out)
+    models: dict[str, bytes] = {}
+    film_entry = None
+    if film is not None:  # the quickest first
+        film_entry, models[FILM_FILE] = export_film(film, films, weights, licence)
     generator, drawn = load_generator(translator)
     network, embedded = load_embedder(embedder)
     recipe, conditions, skull, face = _translator_contract(drawn)
@@ -129,10 +133,7 @@ def build_bundle(
     faces = draw_faces(translator_onnx, skulls, face, portrait)
     embedding_parity = compare_embedder(network, embedder_onnx, faces, weights)
     _insist(embedding_parity, "embedder")
-    models = {TRANSLATOR_FILE: translator_onnx, EMBEDDER_FILE: embedder_onnx}
-    film_entry = None
-    if film is not None:
-        film_entry, models[FILM_FILE] = export_film(film, films, weights, licence)
+    models[TRANSLATOR_FILE], models[EMBEDDER_FILE] = translator_onnx, embedder_onnx
 
     description = Description(
         name=name,

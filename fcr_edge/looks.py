@@ -321,7 +321,9 @@ def _refine(
     drawn = np.rint(imaging.resample(square, to_square, (side, side))).astype(np.uint8)
     answer = network.ask(drawn)
     if Orientation().corrected(answer) != Orientation() or answer.view != head.view:
-        return replace(head, doubt=head.doubt or "brought to the common pose it looks different")
+        return replace(
+            head, doubt=head.doubt or "the head was not found for certain: check the picture"
+        )
     places = answer.places * STANDARD_SIDE
     step = pose.fit_similarity(
         places, STANDARD[head.view], weigh(answer.errors), 1.0 if head.by_spacing else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from export.build import build_bundle
+from export.build import FILM_FILE, build_bundle, export_film
+from export.card import render_card
 from fcr_edge import imaging, report
-from fcr_edge.bundle import Bundle
+from fcr_edge.bundle import Bundle, Description, ModelFile, Role, write_bundle
 from fcr_edge.cli import app
 from fcr_edge.errors import DataError, FilmError
 from fcr_edge.identify import Identifier
@@ -43,13 +45,22 @@ def film_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def film_bundle(
     tmp_path_factory: pytest.TempPathFactory,
-    checkpoints: tuple[Path, Path],
+    bundle: Bundle,
     film_checkpoint: Path,
     films: list[Path],
 ) -> Bundle:
+    """The session's bundle with a film model beside its networks."""
     folder = tmp_path_factory.mktemp("export") / "bundle"
-    build_bundle(*checkpoints, films, folder, "test", film=film_checkpoint)
+    entry, model = export_film(film_checkpoint, films, "single", "Apache-2.0")
+    parts = {part.name: getattr(bundle.manifest, part.name) for part in fields(Description)}
+    description = Description(**{**parts, "film": entry})
+    models = {file.path: bundle.model_bytes(role) for role, file in _list_files(bundle)}
+    write_bundle(folder, description, render_card(description), {**models, FILM_FILE: model})
     return Bundle.load(folder)
+
+
+def _list_files(bundle: Bundle) -> list[tuple[Role, ModelFile]]:
+    return [(role, entry.fp32) for role, entry in bundle.manifest.models.items()]
 
 
 def test_the_bundle_holds_the_film_model_and_its_limits(film_bundle: Bundle) -> None:
