@@ -19,10 +19,12 @@ import fcr_edge
 from export.card import render_card
 from export.parity import (
     compare_embedder,
+    compare_film,
     compare_suppressor,
     compare_translator,
     draw_faces,
     read_films,
+    read_looks,
     read_skulls,
     tell_skulls,
 )
@@ -32,15 +34,18 @@ from fcr_edge.bundle import (
     Description,
     EmbedderEntry,
     EmbeddingSpec,
+    FilmEntry,
     SuppressorEntry,
     TensorSpec,
     TranslatorEntry,
+    VectorSpec,
     check_name,
     check_replaceable,
     describe_model,
     write_bundle,
 )
 from fcr_edge.errors import BundleError, DataError
+from fcr_edge.looks import VALUES
 from fcr_edge.sessions import open_session
 from fcr_edge.soft_tissue import Suppressor
 from fcr_train.checkpoint import digest
@@ -48,6 +53,7 @@ from fcr_train.dataset import read_dataset
 from fcr_train.embedders import load_embedder
 from fcr_train.evaluate.card import INTENDED_USE
 from fcr_train.evaluate.record import Evaluation
+from fcr_train.film_network import load_film_network
 from fcr_train.suppressor import load_suppressor
 from fcr_train.translators import load_generator
 
@@ -67,6 +73,7 @@ logger = logging.getLogger(__name__)
 
 TRANSLATOR_FILE = "translator.onnx"
 EMBEDDER_FILE = "embedder.onnx"
+FILM_FILE = "film.onnx"
 SUPPRESSOR_FILE = "suppressor.onnx"
 
 UNSTATED_LICENCE = "NOASSERTION"
@@ -90,11 +97,12 @@ def build_bundle(
     *,
     evaluation: Path | None = None,
     suppressor: Path | None = None,
+    film: Path | None = None,
     weights: Weights = "single",
     licence: str = UNSTATED_LICENCE,
     progress: Callable[[int, int], None] | None = None,
 ) -> Manifest:
-    """Export networks into a bundle; whatever fails, nothing is written.
+    """Export trained networks into a bundle; whatever fails, nothing is written.
 
     Args:
         translator: Checkpoint of a translator.
@@ -106,6 +114,8 @@ def build_bundle(
         evaluation: Evaluation of these very networks; its rule for two films goes into the bundle.
         suppressor: Checkpoint of a soft-tissue remover; the bundle's recipe is then `learned-1`,
             and its translator has to come from skulls cut out by hand.
+        film: Checkpoint of a network that tells what a film shows; without one the bundle takes
+            films as they are.
         weights: How large weights are stored; see to_onnx.
         licence: SPDX identifier of the licence of the weights.
         progress: Called with (steps done, STEPS).
@@ -120,6 +130,10 @@ def build_bundle(
     tell = progress or (lambda done, total: None)
     check_name(name)
     check_replaceable(out)
+    models: dict[str, bytes] = {}
+    film_entry = None
+    if film is not None:  # the quickest first
+        film_entry, models[FILM_FILE] = export_film(film, films, weights, licence)
     generator, drawn = load_generator(translator)
     network, embedded = load_embedder(embedder)
     fusion = None if evaluation is None else read_fusion(evaluation, translator, embedder)
@@ -150,6 +164,7 @@ def build_bundle(
     faces = draw_faces(translator_onnx, skulls, face, portrait)
     embedding_parity = compare_embedder(network, embedder_onnx, faces, weights)
     _insist(embedding_parity, "embedder")
+    models[TRANSLATOR_FILE], models[EMBEDDER_FILE] = translator_onnx, embedder_onnx
 
     description = Description(
         name=name,
@@ -174,13 +189,38 @@ def build_bundle(
         ),
         fusion=fusion,
         suppressor=remover,
+        film=film_entry,
     )
-    models = {TRANSLATOR_FILE: translator_onnx, EMBEDDER_FILE: embedder_onnx}
     if remover is not None:
         models[SUPPRESSOR_FILE] = suppressor_onnx
     manifest = write_bundle(out, description, render_card(description), models)
     tell(STEPS, STEPS)
     return manifest
+
+
+def export_film(
+    path: Path, films: Sequence[Path], weights: Weights, licence: str
+) -> tuple[FilmEntry, bytes]:
+    """Export the network that tells what a film shows, compared with PyTorch on these films.
+
+    Raises DataError for another checkpoint, BundleError where parity fails.
+    """
+    network, trained = load_film_network(path)
+    size = int(trained.config["size"])
+    source = TensorSpec("film", channels=1, height=size, width=size, low=-1, high=1)
+    target = VectorSpec("answers", VALUES)
+    model = to_onnx(network, source, target, weights)
+    parity = compare_film(network, model, read_looks(films, source), weights)
+    _insist(parity, "film")
+    entry = FilmEntry(
+        **_describe_training(path, network, trained, licence),
+        files=(describe_model(FILM_FILE, model, weights),),
+        input=source,
+        output=target,
+        limits={name: float(limit) for name, limit in trained.data["limits"].items()},
+        parity=parity.rows,
+    )
+    return entry, model
 
 
 def choose_films(folder: Path) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fcr_edge.bundle import SuppressorEntry, TranslatorEntry
+from fcr_edge.bundle import FilmEntry, SuppressorEntry, TranslatorEntry
 from fcr_edge.conditions import ASTRAY
 from fcr_train.evaluate.card import LIMITS, write_bullets
 
@@ -54,6 +54,9 @@ def _describe_model(entry: ModelEntry) -> Iterator[str]:
         f"- Input: {picture.channels} x {picture.height} x {picture.width}, "
         f"{picture.low:g} to {picture.high:g}"
     )
+    if isinstance(entry, FilmEntry):
+        limits = (f"{name} {limit:.3g}" for name, limit in sorted(entry.limits.items()))
+        yield f"- Limits, chosen on simulated people set aside: {'; '.join(limits)}"
     if isinstance(entry, TranslatorEntry) and entry.conditions:
         yield (
             f"- Conditions: {', '.join(entry.conditions)}, two of the input's channels each. Any"

@@ -16,6 +16,7 @@ from fcr_edge.bundle import ParityRow
 from fcr_edge.conditions import Conditions
 from fcr_edge.errors import BundleError, FilmError
 from fcr_edge.film import standardise_xray
+from fcr_edge.looks import first_look
 from fcr_edge.reading import read_film
 from fcr_edge.sessions import open_session
 
@@ -40,6 +41,9 @@ MAX_LAYER_DIFFERENCE = 1e-4
 """Skull, bone and confidence lie in [0, 1], so this is a thirty-ninth of a grey level."""
 MIN_EMBEDDING_COSINE = 0.99999
 """Galleries print similarities to four digits."""
+MAX_FILM_DIFFERENCE = 1e-3
+"""Findings are logits, places shares of the side: a thousandth moves no answer, and a landmark by
+a quarter of a pixel of the standard film."""
 BATCHES = (1, 3)
 """1 is what the field runs; 3 is neither that nor the 2 that the export was traced with."""
 MIN_FILMS = 3
@@ -135,6 +139,11 @@ def compare_embedder(
     return _compare(network, model, faces, weights, "min_cosine", MIN_EMBEDDING_COSINE)
 
 
+def compare_film(network: nn.Module, model: bytes, looks: Pictures, weights: Weights) -> Parity:
+    """Compare the answers of a film network and of its ONNX file by their largest difference."""
+    return _compare(network, model, looks, weights, "max_abs_difference", MAX_FILM_DIFFERENCE)
+
+
 def _compare(
     network: nn.Module,
     model: bytes,
@@ -199,6 +208,14 @@ def _torch_runner(network: nn.Module) -> Callable[[Pictures], Outputs]:
         return output
 
     return run
+
+
+def read_looks(films: Sequence[Path], source: TensorSpec) -> Pictures:
+    """Turn film files into what the film network sees of them at first.
+
+    Raises ImageError and FilmError.
+    """
+    return np.concatenate([first_look(read_film(path), source) for path in films])
 
 
 def _read_skull(

@@ -16,7 +16,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from fcr_edge.bundle import EmbeddingSpec, TensorSpec
+from fcr_edge.bundle import EmbeddingSpec, TensorSpec, VectorSpec
 from fcr_edge.errors import BundleError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Weights = Literal["single", "half"]
 Shape = tuple[str | int, ...]
+Target = TensorSpec | EmbeddingSpec | VectorSpec
 
 OPSET = 18
 IR_VERSION = 10
@@ -40,7 +41,7 @@ HALF_FROM = 1024
 def to_onnx(
     network: nn.Module,
     source: TensorSpec,
-    target: TensorSpec | EmbeddingSpec,
+    target: Target,
     weights: Weights = "single",
 ) -> bytes:
     """Export a network on the CPU in evaluation mode; equal weights give equal bytes.
@@ -48,7 +49,7 @@ def to_onnx(
     Args:
         network: Takes one float32 batch, gives one.
         source: The picture it takes.
-        target: The picture or embedding it gives.
+        target: The picture, embedding or numbers it gives.
         weights: "single" keeps weights as they are. "half" stores large ones rounded to 16 bits,
             in half the space, each behind a Cast that the runtime folds once at load: arithmetic
             stays in 32 bits, and the outputs are those of the rounded weights.
@@ -83,7 +84,7 @@ def to_onnx(
     return data
 
 
-def check_graph(data: bytes, source: TensorSpec, target: TensorSpec | EmbeddingSpec) -> None:
+def check_graph(data: bytes, source: TensorSpec, target: Target) -> None:
     """Check an ONNX file against the contract and the specifications.
 
     Raises BundleError.
@@ -201,7 +202,9 @@ def _picture_shape(spec: TensorSpec) -> Shape:
     return ("batch", spec.channels, spec.height, spec.width)
 
 
-def _target_shape(spec: TensorSpec | EmbeddingSpec) -> Shape:
+def _target_shape(spec: Target) -> Shape:
+    if isinstance(spec, VectorSpec):
+        return ("batch", len(spec.values))
     return ("batch", spec.dimension) if isinstance(spec, EmbeddingSpec) else _picture_shape(spec)
 
 

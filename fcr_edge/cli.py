@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fcr_edge.identify import Identifier, IdentifyResult
     from fcr_edge.latency import Latency
     from fcr_edge.soft_tissue import Suppressor
+    from fcr_edge.understanding import FilmModel
 
 EXIT_ERROR = 3
 EXIT_INTERRUPTED = 130
@@ -79,9 +80,7 @@ class SexChoice(str, Enum):
     male = "male"
 
 
-XrayArgument = Annotated[
-    Path, typer.Argument(help="Film of a skull: bright bone on black, facing front or right.")
-]
+XrayArgument = Annotated[Path, typer.Argument(help="Film of a skull, from the front or the side.")]
 GalleryOption = Annotated[Path, typer.Option("--gallery", "-g", help="The gallery, e.g. db.bin.")]
 BundleOption = Annotated[
     Path | None,
@@ -97,6 +96,9 @@ AgeOption = Annotated[
 ]
 BmiOption = Annotated[
     float | None, typer.Option("--bmi", help="Body mass index by examination in kg/m2, likewise.")
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Take a film that is refused, with a warning.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 KeyFileOption = Annotated[
@@ -145,6 +147,7 @@ def identify(
     k: Annotated[int, typer.Option("-k", min=1, help="Candidates to list.")] = 10,
     out: Annotated[Path | None, typer.Option(help="Folder for pictures and result.json.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every face.")] = False,
+    force: ForceOption = False,
     device: DeviceOption = DeviceChoice.auto,
     key_file: KeyFileOption = None,
     passphrase: PassphraseOption = False,
@@ -161,7 +164,7 @@ def identify(
         people = stack.enter_context(_open_gallery(gallery, key_file, passphrase))
         identifier = stack.enter_context(_make_ready(_choose_bundle(bundle, people), device))
         mode: Mode = "exact" if exact else "auto"
-        result = identifier.identify(xrays, people, k, mode, conditions, views)
+        result = identifier.identify(xrays, people, k, mode, conditions, views, force)
         if out is not None:
             report.write_report(result, people, out)
     for warning in result.warnings:
@@ -211,6 +214,7 @@ def reconstruct(
     sex: SexOption = None,
     age: AgeOption = None,
     bmi: BmiOption = None,
+    force: ForceOption = False,
     device: DeviceOption = DeviceChoice.auto,
 ) -> None:
     """Make a face from an X-ray, without searching."""
@@ -219,7 +223,7 @@ def reconstruct(
 
     conditions = _read_conditions(sex, age, bmi)
     with _make_ready(_choose_first_bundle(bundle), device) as identifier:
-        made = identifier.reconstruct(xray, conditions)
+        made = identifier.reconstruct(xray, conditions, force=force)
     report.write_face(out, made)
     for warning in made.warnings:
         _warn(warning)
@@ -235,37 +239,38 @@ def preprocess(
     bundle: BundleOption = None,
     recipe: Annotated[
         str | None,
-        typer.Option(
-            help="Soft-tissue recipe: learned-1, classical-1 or none (the bundle's; without one"
-            " classical-1)."
-        ),
+        typer.Option(help="Soft-tissue recipe: learned-1, classical-1 or none (the bundle's)."),
     ] = None,
     keep_steps: Annotated[
         bool, typer.Option("--keep-steps", help="Write a sheet of every step beside the skull.")
     ] = False,
     device: DeviceOption = DeviceChoice.auto,
+    force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the standard skull from an X-ray: framed, soft tissue suppressed."""
+    """Make the standard skull from an X-ray: put right, framed, soft tissue suppressed."""
     from fcr_edge import film, imaging, reading, report, soft_tissue
 
     with contextlib.ExitStack() as stack:
-        chosen, suppressor = _choose_recipe(bundle, recipe, device, stack)
+        chosen, suppressor, film_model = _open_preparation(bundle, recipe, device, stack)
         read = reading.read_film(xray)
-        standard = film.standardise_xray(read)
+        understood = film_model.understand(read, force) if film_model else None
+        standard = understood.film if understood else film.standardise_xray(read)
         made = soft_tissue.separate(standard, chosen, suppressor)
     imaging.write_png(out, made.skull, {"SoftTissue": chosen})
     written = [str(out)]
     if keep_steps:
         steps = out.with_name(f"{out.stem}-steps.png")
-        imaging.write_png(steps, report.draw_steps(read, standard, made), {"SoftTissue": chosen})
+        sheet = report.draw_steps(read, understood, standard, made)
+        imaging.write_png(steps, sheet, {"SoftTissue": chosen})
         written.append(str(steps))
-    for warning in (*read.record.warnings, *made.warnings):
+    told = understood.warnings if understood else ()
+    for warning in (*read.record.warnings, *told, *made.warnings):
         _warn(warning)
     if as_json:
-        _print_json(report.make_skull_record(read, made))
+        _print_json(report.make_skull_record(read, understood, made))
     else:
-        typer.echo("; ".join(read.record.steps))
+        typer.echo("; ".join((*read.record.steps, *(understood.steps if understood else ()))))
     sure = "" if made.mean_confidence is None else f", mean confidence {made.mean_confidence:.2f}"
     _note(f"written: {', '.join(written)}; recipe {chosen}{sure}")
 
@@ -428,24 +433,22 @@ def remove_person(
     _note(f"removed: {person}; copies of the file elsewhere still hold them")
 
 
-def _choose_recipe(
+def _open_preparation(
     folder: Path | None, recipe: str | None, device: DeviceChoice, stack: contextlib.ExitStack
-) -> tuple[str, Suppressor | None]:
-    """Take the recipe asked for, else the bundle's; open the network that it needs, and say so."""
+) -> tuple[str, Suppressor | None, FilmModel | None]:
+    """Open the bundle's networks up to the skull; take the recipe asked for, else the bundle's."""
     from fcr_edge.bundle import LEARNED_RECIPE, Bundle
     from fcr_edge.identify import demo_folder
-    from fcr_edge.soft_tissue import FALLBACK_RECIPE, open_suppressor
+    from fcr_edge.soft_tissue import open_suppressor
+    from fcr_edge.understanding import open_film_model
 
-    if recipe is not None and recipe != LEARNED_RECIPE:
-        return recipe, None
     bundle = Bundle.load(folder or demo_folder() / "bundle")
+    _note(f"bundle: {bundle.manifest.name}, {bundle.folder}")
+    chosen = recipe or bundle.manifest.soft_tissue
+    if chosen == LEARNED_RECIPE:
+        bundle.model_bytes("suppressor")  # says where there is none
     suppressor = open_suppressor(bundle, device.value, stack)
-    if suppressor is not None:
-        _note(f"bundle: {bundle.manifest.name}, {bundle.folder}")
-        return LEARNED_RECIPE, suppressor
-    if recipe is not None:
-        bundle.model_bytes("suppressor")  # says that there is none
-    return (FALLBACK_RECIPE if folder is None else bundle.manifest.soft_tissue), None
+    return chosen, suppressor, open_film_model(bundle, device.value, stack)
 
 
 def _read_conditions(sex: SexChoice | None, age: float | None, bmi: float | None) -> Conditions:

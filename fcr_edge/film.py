@@ -43,19 +43,31 @@ def standardise(
     the front or to the right. The same film stored with 8 and 16 bits gives the same picture to
     within one grey level. Raises FilmError for a picture too small or without contrast.
     """
+    check_size(pixels)
+    windowed = spread_levels(imaging.to_grey(pixels))
+    square = imaging.pad_to_square(windowed[find_white_frame(windowed)], "black")
+    return imaging.resize(square, (size, size))[:, :, None]
+
+
+def check_size(pixels: imaging.RawPicture) -> None:
+    """Raise FilmError for a film of too few pixels."""
     height, width = pixels.shape[:2]
     if min(height, width) < MIN_SIDE:
         raise FilmError(
             f"{width} x {height} pixels are too few: a film needs at least {MIN_SIDE} a side"
         )
-    windowed = _cut_white_frame(_window(imaging.to_grey(pixels)))
-    square = imaging.pad_to_square(windowed, "black")
-    return imaging.resize(square, (size, size))[:, :, None]
 
 
-def _window(pixels: imaging.GreyPicture) -> UInt8[np.ndarray, "h w"]:
+def spread_levels(
+    pixels: imaging.GreyPicture, inside: imaging.Mask | None = None
+) -> UInt8[np.ndarray, "h w"]:
+    """Spread the grey levels so that few are below 0 or above 255 (WINDOW).
+
+    Only the pixels `inside` are counted, or all. Raises FilmError where they are too alike to show
+    anything.
+    """
     full_range = np.iinfo(pixels.dtype).max
-    counts = imaging.count_levels(pixels)
+    counts = imaging.count_levels(pixels if inside is None else pixels[inside][None])
     low, high = (_find_percentile(counts, share) for share in WINDOW)
     # A scanner may use 12 of 16 bits, so contrast is judged against the brightest pixel.
     brightest = max(int(np.flatnonzero(counts)[-1]), full_range // 64)
@@ -78,12 +90,15 @@ def _find_percentile(counts: Int64[np.ndarray, " n"], percent: float) -> float:
     return float(first + (second - first) * (place - np.floor(place)))
 
 
-def _cut_white_frame(film: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
-    """Cut the saturated lines that a scanner's bed or an unexposed edge leaves on each side."""
+def find_white_frame(film: UInt8[np.ndarray, "h w"]) -> tuple[slice, slice]:
+    """Find the rows and columns inside of the saturated lines on each side of a film.
+
+    A scanner's bed or an unexposed edge leaves such lines.
+    """
     top, bottom = _count_white(film), _count_white(film[::-1])
     left, right = _count_white(film.T), _count_white(film.T[::-1])
     height, width = film.shape
-    return film[top : height - bottom, left : width - right]
+    return slice(top, height - bottom), slice(left, width - right)
 
 
 def _count_white(lines: UInt8[np.ndarray, "n m"]) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fcr_edge import film, imaging, reading, sandbox, soft_tissue
+from fcr_edge import film, imaging, reading, sandbox, soft_tissue, understanding
 from fcr_edge.bundle import MANIFEST_NAME, Bundle, read_manifest
 from fcr_edge.conditions import Conditions, describe_told
 from fcr_edge.errors import BundleError, ConfigError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fcr_edge.gallery.records import Mode
     from fcr_edge.sessions import Device, Session, SessionInfo
     from fcr_edge.soft_tissue import Separation
+    from fcr_edge.understanding import Understanding
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,12 @@ UNKNOWN = Conditions()
 """Nothing is known beside the film."""
 MOST_FILMS = 2
 """Films of one skull in one search, at most."""
+FACE_HEIGHT = {"frontal": 0.95, "lateral": 1.0}
+"""Nasion to menton as a film of a view shows it, against a lateral film: mean of 1,900 simulated
+people, in the plane of the head's centre, in front of which the face lies."""
+SIZE_DOUBT = 1.12
+"""Factor between the heads on two films from which on they are doubted to be one: no simulated
+person's two films differ as much (each scaled by up to 5 %), one in five of two people's do."""
 STAGES = ("film", "soft_tissue", "translator", "embedder", "search")
 """The steps from an X-ray file to candidates, in order; timings bear these names."""
 
@@ -48,6 +55,8 @@ class Reconstruction:
     """SHA-256 of the file as given, 64 hexadecimal digits."""
     record: FilmRecord
     """What was done to the file on the way to its pixels."""
+    understood: Understanding | None
+    """What the film shows and how it was put right, where the bundle can tell."""
     film: UInt8[np.ndarray, "s s 1"]
     """The standard film."""
     face: UInt8[np.ndarray, "h w 3"]
@@ -68,8 +77,9 @@ class Reconstruction:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What to look at, of the file and of the skull."""
-        return (*self.record.warnings, *self.separation.warnings)
+        """What to look at: of the file, of what the film shows, of the skull."""
+        told = self.understood.warnings if self.understood else ()
+        return (*self.record.warnings, *told, *self.separation.warnings)
 
 
 @dataclass(frozen=True)
@@ -113,6 +123,7 @@ class Identifier:
             self._translator = stack.enter_context(_open(bundle, "translator", device))
             self._embedder = stack.enter_context(_open(bundle, "embedder", device))
             self._suppressor = soft_tissue.open_suppressor(bundle, device, stack)
+            self._film = understanding.open_film_model(bundle, device, stack)
             self._open_sessions = stack.pop_all()
 
     def __enter__(self) -> Identifier:
@@ -143,17 +154,21 @@ class Identifier:
         mode: Mode = "auto",
         conditions: Conditions = UNKNOWN,
         views: Sequence[View] | None = None,
+        force: bool = False,
     ) -> IdentifyResult:
         """Rank the people of the gallery by similarity to the face made from the X-rays.
 
         Args:
-            xrays: One film, or two of one skull, bright bone on black, facing the front or the
-                right. Two are put together by the bundle's rule, and every face is compared.
+            xrays: One film, or two of one skull, which are put together by the bundle's rule;
+                every face is compared. Where the bundle has no film model: bright bone on black,
+                facing the front or the right.
             gallery: People enrolled with this bundle's embedder.
             k: Candidates wanted, 1 or more; a smaller gallery gives fewer.
             mode: How to search with one film; "auto" is exact up to a measured size.
             conditions: What the examiner knows of the person, for a translator that takes it.
-            views: Which view each film shows.
+            views: Which view each film shows; needed with two films where the bundle has no film
+                model, and believed where it has one.
+            force: Take a film that the film model refuses, with a warning.
 
         Raises ImageError, FilmError, ConfigError for a condition that the translator does not
         take or films that cannot be put together, and GalleryError for another embedder or an
@@ -161,10 +176,10 @@ class Identifier:
         """
         gallery.require(self.bundle.fingerprint)
         self._refuse_untaken(conditions)
-        shown = _check_views(xrays, views)
+        shown = _check_views(xrays, views, can_tell=self._film is not None)
         fusion = self._require_fusion() if len(xrays) > 1 else None
         made = [
-            self.reconstruct(xray, conditions, view)
+            self.reconstruct(xray, conditions, view, force)
             for xray, view in zip(xrays, shown, strict=True)
         ]
         _refuse_twins(made)
@@ -194,21 +209,35 @@ class Identifier:
         )
 
     def reconstruct(
-        self, xray: Path, conditions: Conditions = UNKNOWN, view: View | None = None
+        self,
+        xray: Path,
+        conditions: Conditions = UNKNOWN,
+        view: View | None = None,
+        force: bool = False,
     ) -> Reconstruction:
         """Turn an X-ray into a face. Raises ImageError, FilmError, and ConfigError as identify."""
         self._refuse_untaken(conditions)
         timings: dict[str, float] = {}
         with _timed(timings, "film"):
             read = reading.read_film(xray)
-            standard = film.standardise_xray(read)
+            understood = self._film.understand(read, force) if self._film else None
+            standard = understood.film if understood else film.standardise_xray(read)
         with _timed(timings, "soft_tissue"):
             recipe = self.bundle.manifest.soft_tissue
             separation = soft_tissue.separate(standard, recipe, self._suppressor)
         with _timed(timings, "translator"):
             face = self.translate(separation.skull, conditions)
         return Reconstruction(
-            xray, read.sha256, read.record, standard, face, conditions, view, separation, timings
+            xray,
+            read.sha256,
+            read.record,
+            understood,
+            standard,
+            face,
+            conditions,
+            view or (understood.view if understood else None),
+            separation,
+            timings,
         )
 
     def translate(
@@ -309,8 +338,13 @@ def _bundle_folders(gallery: Path) -> Iterator[Path]:
     yield demo_folder() / "bundle"
 
 
-def _check_views(xrays: Sequence[Path], views: Sequence[View] | None) -> Sequence[View | None]:
-    """Give the view of each film. Raises ConfigError for films that cannot go together."""
+def _check_views(
+    xrays: Sequence[Path], views: Sequence[View] | None, can_tell: bool
+) -> Sequence[View | None]:
+    """Give what is said of each film's view; `can_tell` where the bundle has a film model.
+
+    Raises ConfigError for films that cannot go together.
+    """
     if not 1 <= len(xrays) <= MOST_FILMS:
         raise ConfigError(
             f"{len(xrays)} films were given: give one film, or two of the same skull"
@@ -319,7 +353,7 @@ def _check_views(xrays: Sequence[Path], views: Sequence[View] | None) -> Sequenc
         raise ConfigError(
             f"{len(xrays)} films and {len(views)} views were given: name one view for each film"
         )
-    if views is None and len(xrays) > 1:
+    if views is None and len(xrays) > 1 and not can_tell:
         raise ConfigError(
             "nobody said which film is frontal and which is lateral: name the view of each film"
             " in their order (--view frontal --view lateral)"
@@ -334,7 +368,7 @@ def _make_probes(
 
     probes = []
     for each, embedding in zip(made, embeddings, strict=True):
-        assert each.view is not None, "checked before the films were read"
+        assert each.view is not None, "said, or told by the film model"
         scale = fusion.frontal if each.view == "frontal" else fusion.lateral
         probes.append(Probe(embedding, each.view, scale.mean, scale.sd))
     return probes
@@ -348,8 +382,14 @@ def _refuse_twins(made: Sequence[Reconstruction]) -> None:
 
 
 def _warn_of_films(made: Sequence[Reconstruction], found: SearchResult) -> Iterator[str]:
-    """Say what is odd about films that were given together."""
-    if len(made) < 2:
+    """Say where a film is not what was said, and what is odd about two films."""
+    for each in made:
+        if each.understood is not None and each.understood.view != each.view:
+            yield (
+                f"{each.xray.name} looks {each.understood.view} and was called {each.view}, which"
+                " was believed: check the film and the order of --view"
+            )
+    if len(made) < MOST_FILMS:
         return
     first, second = made
     if first.view == second.view:
@@ -357,11 +397,28 @@ def _warn_of_films(made: Sequence[Reconstruction], found: SearchResult) -> Itera
             f"both films are {first.view}: they say less together than a frontal and a lateral"
             " film; check that neither is named wrongly"
         )
+    ratio = _compare_sizes(first, second)
+    if ratio is not None and max(ratio, 1 / ratio) > SIZE_DOUBT:
+        yield (
+            f"from nasion to menton the head on {first.xray.name} is {ratio:.2f} times as high as"
+            f" on {second.xray.name}: check that both films show one person, and their spacing"
+        )
     if found.passed_over:
         yield (
             f"{found.passed_over} people have no photograph of these views and are not among the"
             f" {found.people} compared: search with one film, too"
         )
+
+
+def _compare_sizes(first: Reconstruction, second: Reconstruction) -> float | None:
+    """Give how many times as large the first head is; None where a spacing is not known."""
+    heights = []
+    for made in (first, second):
+        height = made.understood.face_height_mm if made.understood else None
+        if height is None:
+            return None
+        heights.append(height / FACE_HEIGHT[made.view] if made.view else height)
+    return heights[0] / heights[1]
 
 
 def _add_up(parts: Sequence[dict[str, float]]) -> dict[str, float]:

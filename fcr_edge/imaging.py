@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from jaxtyping import Bool, Float32, Int64, UInt8, UInt16
+    from jaxtyping import Bool, Float32, Float64, Int64, UInt8, UInt16
 
     from fcr_edge.bundle import TensorSpec
 
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 BLOCK = 1 << 18
 """Pixels that are looked up at a time."""
+MAX_SAMPLES = 16
+"""Samples along each side of a pixel that is drawn from much smaller ones, at most."""
 MAX_FILE_BYTES = 512 * 1024 * 1024
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 PNG_COMPRESSION = 4
@@ -231,6 +233,32 @@ def resize(picture: Picture, size: Size) -> Picture:
     return resized.reshape(height, width, *picture.shape[2:])
 
 
+def resample(
+    picture: GreyPicture, to_source: Float64[np.ndarray, "3 3"], size: Size
+) -> Float32[np.ndarray, "h w"]:
+    """Draw a turned, scaled, shifted picture of (height, width) from its source, once.
+
+    `to_source` maps places of the new picture to places of the source, both counted from the upper
+    left corner, so that a first pixel's centre is (.5, .5). Each new pixel is the mean of the
+    source over it, on a grid at most two source pixels wide; what lies outside is 0.
+    """
+    height, width = size
+    step = float(np.sqrt(abs(np.linalg.det(to_source[:2, :2]))))
+    fine = min(max(1, int(np.ceil(step / 2))), MAX_SAMPLES)
+    inverse = to_source @ np.diag([1 / fine, 1 / fine, 1])
+    inverse = inverse.copy()
+    inverse[:2, 2] += inverse[:2, :2].sum(axis=1) / 2 - 0.5  # corners to centres
+    drawn = cv2.warpAffine(
+        picture,
+        inverse[:2],
+        (width * fine, height * fine),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=0,
+    )
+    return np.asarray(resize(drawn, size), np.float32)
+
+
 def pad_to_square(picture: Picture, fill: Literal["black", "edge"]) -> Picture:
     """Centre the picture on a square of its longer side, around it black or its edge repeated."""
     height, width = picture.shape[:2]
@@ -263,6 +291,35 @@ def fill_holes(mask: Mask) -> Mask:
     outside = np.pad(~mask, 1, constant_values=True).astype(np.uint8)
     _, labels = cv2.connectedComponents(outside, connectivity=4)
     return np.asarray(labels[1:-1, 1:-1] != labels[0, 0])
+
+
+def keep_touching(mask: Mask, seed: Mask) -> Mask:
+    """Keep connected regions (8 neighbours) of the mask that hold a pixel of the seed."""
+    _, labels = cv2.connectedComponents(mask.astype(np.uint8))
+    touched = np.unique(labels[mask & seed])
+    return np.asarray(np.isin(labels, touched) & mask)
+
+
+def fill_hull(places: Float64[np.ndarray, "l 2"], size: Size) -> Mask:
+    """Fill the convex hull of places (columns first, from the corner) in (height, width)."""
+    hull = cv2.convexHull(np.floor(places).astype(np.int32))
+    filled = np.zeros(size, np.uint8)
+    return np.asarray(cv2.fillConvexPoly(filled, hull, 1) > 0)
+
+
+def draw_disc(
+    picture: UInt8[np.ndarray, "h w 3"], place: Size, radius: int, colour: Colour
+) -> None:
+    """Fill a disc into the picture, its centre at (row, column) [pixels]."""
+    row, column = place
+    cv2.circle(picture, (column, row), radius, colour, cv2.FILLED, cv2.LINE_AA)
+
+
+def draw_line(
+    picture: UInt8[np.ndarray, "h w 3"], start: Size, end: Size, colour: Colour, width: int = 1
+) -> None:
+    """Draw a straight line between two places (row, column) [pixels]."""
+    cv2.line(picture, start[::-1], end[::-1], colour, width, cv2.LINE_AA)
 
 
 def dilate(mask: Mask, diameter: int) -> Mask:

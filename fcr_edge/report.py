@@ -15,6 +15,7 @@ import fcr_edge
 from fcr_edge import imaging
 from fcr_edge.conditions import describe_told
 from fcr_edge.errors import ImageError
+from fcr_edge.understanding import draw_understanding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from fcr_edge.identify import IdentifyResult, Reconstruction
     from fcr_edge.reading import Xray
     from fcr_edge.soft_tissue import Separation
+    from fcr_edge.understanding import Understanding
 
     Canvas = UInt8[np.ndarray, "h w 3"]
 
@@ -87,6 +89,7 @@ def _record_film(made: Reconstruction) -> dict[str, Any]:
         "xray": {"file": made.xray.name, "sha256": made.xray_sha256},
         "view": made.view,
         "film": made.record.to_json(),
+        **_record_understanding(made.understood),
         "soft_tissue": made.separation.recipe,
         "suppressor": _record_suppressor(made.separation),
         "face": {"notice": GENERATED, "pixels_sha256": hash_pixels(made.face)},
@@ -98,17 +101,29 @@ def _record_fusion(fusion: Fusion | None) -> dict[str, Any] | None:
     return None if fusion is None else {"rule": str(fusion), **asdict(fusion)}
 
 
-def make_skull_record(xray: Xray, made: Separation) -> dict[str, Any]:
+def _record_understanding(understood: Understanding | None) -> dict[str, Any]:
+    """Lay out what a film shows, under its key; nothing where no film model was asked."""
+    return {} if understood is None else {"understanding": understood.to_json()}
+
+
+def make_skull_record(
+    xray: Xray, understood: Understanding | None, made: Separation
+) -> dict[str, Any]:
     """Lay out for JSON how a skull was made from a film, without a face or a search."""
     return {
         "schema": SKULL_SCHEMA,
         "fcr": fcr_edge.__version__,
         "xray": {"file": Path(xray.name).name, "sha256": xray.sha256},
         "film": xray.record.to_json(),
+        **_record_understanding(understood),
         "soft_tissue": made.recipe,
         "suppressor": _record_suppressor(made),
         "skull": {"pixels_sha256": hash_pixels(made.skull)},
-        "warnings": [*xray.record.warnings, *made.warnings],
+        "warnings": [
+            *xray.record.warnings,
+            *(understood.warnings if understood else ()),
+            *made.warnings,
+        ],
     }
 
 
@@ -117,8 +132,16 @@ def _record_suppressor(made: Separation) -> dict[str, str | float | None]:
     return {"model_sha256": made.model_sha256, "mean_confidence": made.mean_confidence}
 
 
-def draw_steps(xray: Xray, film: UInt8[np.ndarray, "s s 1"], made: Separation) -> Canvas:
-    """Draw each step from an X-ray to its skull as a labelled picture, side by side."""
+def draw_steps(
+    xray: Xray,
+    understood: Understanding | None,
+    film: UInt8[np.ndarray, "s s 1"],
+    made: Separation,
+) -> Canvas:
+    """Draw each step from an X-ray to its skull as a labelled picture, side by side.
+
+    What the film shows, with its landmarks, stands above where a film model was asked.
+    """
     read = imaging.pad_to_square(imaging.to_grey(xray.pixels), "black")
     if read.dtype == np.uint16:
         read = imaging.look_up((np.arange(65536) >> 8).astype(np.uint8), read)
@@ -128,7 +151,8 @@ def draw_steps(xray: Xray, film: UInt8[np.ndarray, "s s 1"], made: Separation) -
         steps |= {caption: made.confidence, "bone alone": made.bone}
     steps[f"skull, {made.recipe}"] = made.skull
     tiles = [_draw_tile(picture, caption, TILE) for caption, picture in steps.items()]
-    return _stack([_line_up(tiles)])
+    seen = [] if understood is None else [draw_understanding(xray.pixels, understood)]
+    return _stack([_line_up(row) for row in (seen, tiles) if row])
 
 
 def _record_conditions(conditions: Conditions) -> dict[str, str | float | None]:
@@ -255,14 +279,20 @@ def _draw_tile(
     return tile
 
 
+def _list_steps(made: Reconstruction) -> list[str]:
+    """List what was done to the film, of the file first."""
+    return [*made.record.steps, *(made.understood.steps if made.understood else ())]
+
+
 def _draw_footer(result: IdentifyResult, mate: str | None) -> Canvas:
     lines = [(LEAD, WHITE)]
-    for made in result.reconstructions:
-        steps = f"{made.view or ''} film: {'; '.join(made.record.steps)}".strip()
-        lines.append((steps[:FOOTER_LETTERS], GREY))
+    told = [
+        f"{made.view or ''} film: {'; '.join(_list_steps(made))}".strip()
+        for made in result.reconstructions
+    ]
     if result.fusion is not None:
-        wrapped = textwrap.wrap(str(result.fusion), FOOTER_LETTERS)
-        lines += [(line, GREY) for line in wrapped]
+        told.append(str(result.fusion))
+    lines += [(line, GREY) for text in told for line in textwrap.wrap(text, FOOTER_LETTERS)]
     conditions = result.reconstructions[0].conditions
     if conditions.known:
         lines.append((describe_told(conditions), WHITE))

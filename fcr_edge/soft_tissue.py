@@ -29,9 +29,6 @@ BONE_LEVEL = 16
 LEAST_SKULL = 0.02
 """Share of the film that a skull covers at least; the smallest head on a film covers a tenth."""
 
-FALLBACK_RECIPE = "classical-1"
-"""What is taken where there is no network and nobody asks for another recipe."""
-
 # The numbers of classical-1, found by eye on real lateral films; a change makes a new recipe.
 LAYER_WIDTH = 33 / 256
 """Structures narrower than this share of the side may be bone: 36 mm on a 281 mm field."""

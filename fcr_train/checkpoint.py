@@ -25,7 +25,7 @@ SCHEMA = "fcr-checkpoint/1"
 _STATE_SCHEMA = "fcr-training-state/1"
 
 Network = TypeVar("Network", bound="nn.Module")
-Kind = Literal["translator", "embedder", "matcher", "suppressor"]
+Kind = Literal["translator", "embedder", "matcher", "suppressor", "film"]
 
 
 @dataclass(frozen=True)

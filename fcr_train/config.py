@@ -408,7 +408,43 @@ class SuppressorConfig:
         return int(2 ** len(self.widths))
 
 
-AnyConfig = TranslatorConfig | EmbedderConfig | MatcherConfig | SuppressorConfig
+@dataclass(frozen=True, kw_only=True)
+class FilmConfig:
+    """All that defines the training of the network that tells what a film shows."""
+
+    size: int
+    """Side of the network's picture [pixels], 32 or more, a multiple of 16."""
+    schedule: Schedule
+    width: int
+    """Channels of the first layer, 1 or more; deeper ones have up to six times as many."""
+    blocks: int = 2
+    """Residual blocks at either of the two coarsest resolutions, 1 or more."""
+    strangers: float = 0.3
+    """Share of the pictures that show no skull, 0 to 1."""
+    two_heads: float = 0.06
+    """Share of the pictures that show two heads, 0 to 1."""
+    lambda_landmarks: float = 1.0
+    """Weight of the landmarks against the findings, 0 or more."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (AdamW), 0 or more."""
+    ema: float = 0.0
+    """Decay of the running mean of the weights, from 0 (none) to below 1."""
+    split: Split = field(default_factory=Split)
+
+    def __post_init__(self) -> None:
+        _check("size", self.size, least=32)
+        if self.size % 16:
+            raise ConfigError(f"size is {self.size}: give a multiple of 16, the network halves it")
+        _check("width", self.width, least=1)
+        _check("blocks", self.blocks, least=1)
+        _check("strangers", self.strangers, least=0, most=1)
+        _check("two_heads", self.two_heads, least=0, most=1 - self.strangers)
+        _check("lambda_landmarks", self.lambda_landmarks, least=0)
+        _check("weight_decay", self.weight_decay, least=0)
+        _check("ema", self.ema, least=0, below=1)
+
+
+AnyConfig = TranslatorConfig | EmbedderConfig | MatcherConfig | SuppressorConfig | FilmConfig
 
 CONFIGS: dict[str, type[AnyConfig]] = {
     "cyclegan": CycleGanConfig,
@@ -421,6 +457,7 @@ CONFIGS: dict[str, type[AnyConfig]] = {
     "densenet121": EmbedderConfig,
     "two_tower": MatcherConfig,
     "suppressor": SuppressorConfig,
+    "film": FilmConfig,
 }
 """The kind of configuration of each model that has presets."""
 

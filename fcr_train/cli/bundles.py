@@ -40,6 +40,10 @@ def export(
         Path | None,
         typer.Option(help="Checkpoint of a soft-tissue remover; makes the recipe learned-1."),
     ] = None,
+    film: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint of `film`, so that the bundle puts films right by itself."),
+    ] = None,
     best: Annotated[
         Path | None, typer.Option(help="best.json of a study, instead of the last one's.")
     ] = None,
@@ -85,6 +89,7 @@ def export(
             name or out.resolve().name,
             evaluation=run.evaluation,
             suppressor=suppressor,
+            film=film,
             weights=weights.value,
             licence=licence,
             progress=count,

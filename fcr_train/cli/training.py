@@ -1,4 +1,4 @@
-"""The commands that train a network: translator, embedder, matcher, suppressor."""
+"""The commands that train a network: translator, embedder, matcher, suppressor, film."""
 
 from __future__ import annotations
 
@@ -15,11 +15,18 @@ from fcr_train.cli.progress import counter, make_console, watcher
 if TYPE_CHECKING:
     from fcr_train.config import (
         EmbedderConfig,
+        FilmConfig,
         MatcherConfig,
         SuppressorConfig,
         TranslatorConfig,
     )
-    from fcr_train.tasks import EmbedderTask, MatcherTask, SuppressorTask, TranslatorTask
+    from fcr_train.tasks import (
+        EmbedderTask,
+        FilmTask,
+        MatcherTask,
+        SuppressorTask,
+        TranslatorTask,
+    )
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="TOML file to use instead of a preset.")
@@ -28,7 +35,12 @@ Epochs = Annotated[int | None, typer.Option(help="Epochs in all, instead of the 
 Out = Annotated[Path | None, typer.Option(help="Run folder (runs/<model>-<preset>).")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on after the last complete epoch.")]
 Settings = TypeVar(
-    "Settings", "TranslatorConfig", "EmbedderConfig", "MatcherConfig", "SuppressorConfig"
+    "Settings",
+    "TranslatorConfig",
+    "EmbedderConfig",
+    "MatcherConfig",
+    "SuppressorConfig",
+    "FilmConfig",
 )
 
 
@@ -191,6 +203,41 @@ def suppressor(
     _train(task, out, resume)
 
 
+def film(
+    data: Data,
+    faces: Annotated[
+        Path | None,
+        typer.Option(help="Another dataset, whose portraits it learns to tell from films."),
+    ] = None,
+    preset: Preset = "small",
+    config: ConfigFile = None,
+    epochs: Epochs = None,
+    seed: Seed = 1,
+    device: Device = "auto",
+    split: SplitFile = None,
+    fold: FoldNumber = None,
+    out: Out = None,
+    resume: Resume = False,
+) -> None:
+    """Train the network that tells what a film shows: its view, how it lies, landmarks."""
+    from fcr_train.config import FilmConfig
+    from fcr_train.dataset import read_dataset
+    from fcr_train.landmarks import read_landmarks
+    from fcr_train.tasks import FilmTask, Plan
+    from fcr_train.trainer import pick_device
+
+    settings, preset = _read_settings(FilmConfig, "film", preset, config, epochs)
+    dataset, landmarks = read_dataset(data), read_landmarks(data)
+    portraits = (
+        [row for row in read_dataset(faces).pictures if row.kind == "face"] if faces else []
+    )
+    held_out = read_fold(split, fold, dataset)
+    plan = Plan("film", preset, settings, dataset, seed, pick_device(device), held_out)
+    with counter("pictures") as count:
+        task = FilmTask(plan, landmarks, portraits, count)
+    _train(task, out, resume)
+
+
 def _read_settings(
     kind: type[Settings], model: str, preset: str, path: Path | None, epochs: int | None
 ) -> tuple[Settings, str]:
@@ -213,7 +260,7 @@ def _hash_sources(**files: Path | None) -> dict[str, str]:
 
 
 def _train(
-    task: TranslatorTask | EmbedderTask | MatcherTask | SuppressorTask,
+    task: TranslatorTask | EmbedderTask | MatcherTask | SuppressorTask | FilmTask,
     out: Path | None,
     resume: bool,
 ) -> None:

@@ -1,6 +1,7 @@
-"""The trainings: of a translator, of an embedder, of a matcher, of a suppressor."""
+"""The trainings: of a translator, an embedder, a matcher, a suppressor, a film model."""
 
 from fcr_train.tasks.embedding import EmbedderTask, embed, rank_mates
+from fcr_train.tasks.filming import FilmTask
 from fcr_train.tasks.matching import MatcherTask, embed_skulls
 from fcr_train.tasks.plan import Parts, Plan
 from fcr_train.tasks.suppression import SuppressorTask
@@ -8,6 +9,7 @@ from fcr_train.tasks.translation import TranslatorTask, generate
 
 __all__ = [
     "EmbedderTask",
+    "FilmTask",
     "MatcherTask",
     "Parts",
     "Plan",

@@ -72,7 +72,7 @@ def test_grey_levels_are_windowed_as_by_numpy(depth: type, seed: int) -> None:
     top = np.iinfo(depth).max
     pixels = rng.gamma(2, top / 10, rng.integers(64, 300, 2)).clip(0, top).astype(depth)
 
-    windowed = film._window(pixels)
+    windowed = film.spread_levels(pixels)
 
     low, high = np.percentile(pixels, film.WINDOW)
     unit = (pixels.astype(np.float32) - np.float32(low)) / np.float32(high - low)
