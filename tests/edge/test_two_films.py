@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from fcr_edge import Bundle, Gallery, Identifier, demo, imaging, report
+from fcr_edge import Bundle, Gallery, Identifier, demo, film, imaging, report
 from fcr_edge.bundle import Description, Fusion, Scale, write_bundle
 from fcr_edge.cli import app
 from fcr_edge.errors import ConfigError
 from fcr_edge.gallery import Probe
 from fcr_edge.identify import STAGES, demo_folder
+from fcr_edge.understanding import Understanding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from fcr_edge.reading import Xray
 
 FUSION = Fusion(Scale(0.2, 0.1), Scale(0.4, 0.3), people=40, simulated=True)
 FRONT, SIDE = (demo.list_films()[number].xray for number in (0, 1))
@@ -169,6 +172,97 @@ def test_people_without_photographs_of_either_view_are_counted(
     assert [candidate.person.id for candidate in result.search.candidates] == ["ana"]
     assert any("1 people have no photograph of these views" in text for text in result.warnings)
     assert drawn.dtype == np.uint8
+
+
+class Seer:
+    """Stands for a film model: knows the packaged films by name, and the heads on them."""
+
+    def __init__(self, **heights_mm: float | None) -> None:
+        self.heights = heights_mm
+
+    def understand(self, xray: Xray, force: bool = False) -> Understanding:
+        view = "lateral" if "lateral" in xray.name else "frontal"
+        return Understanding(
+            view=view,
+            facing="right" if view == "lateral" else "front",
+            quarter_turns=0,
+            mirrored=False,
+            inverted=False,
+            rotation_degrees=0.0,
+            scale=1.0,
+            scale_from="spacing",
+            spacing_mm=1.1,
+            shift=(0.0, 0.0),
+            to_standard=((1.0, 0.0, 0.0), (0.0, 1.0, 0.0)),
+            face_height_mm=self.heights.get(view),
+            face_height_pixels=100.0,
+            landmarks=(),
+            probabilities={view: 0.99},
+            verdict="pass",
+            reasons=(),
+            steps=("seen",),
+            film=film.standardise_xray(xray),
+        )
+
+
+@pytest.fixture
+def seeing(fusing: Identifier, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Identifier]:
+    """The bundle with a film model that measures heads of the heights given."""
+
+    def make(**heights_mm: float | None) -> Identifier:
+        monkeypatch.setattr(fusing, "_film", Seer(**heights_mm))
+        return fusing
+
+    return make
+
+
+def test_a_film_model_tells_the_views(
+    seeing: Callable[..., Identifier], fusing: Identifier, gallery_file: Path
+) -> None:
+    with Gallery.open(gallery_file) as gallery:
+        told = fusing.identify([SIDE, FRONT], gallery, views=["lateral", "frontal"])
+        seen = seeing().identify([SIDE, FRONT], gallery)
+        single = seeing().identify([SIDE], gallery)
+
+    assert [made.view for made in seen.reconstructions] == ["lateral", "frontal"]
+    assert seen.search == told.search
+    assert single.reconstructions[0].view == "lateral"
+    assert not any("looks" in warning for warning in seen.warnings)
+
+
+def test_a_film_that_is_not_what_it_was_called_is_warned_of(
+    seeing: Callable[..., Identifier], gallery_file: Path
+) -> None:
+    with Gallery.open(gallery_file) as gallery:
+        result = seeing().identify([SIDE, FRONT], gallery, views=["frontal", "lateral"])
+
+    assert [made.view for made in result.reconstructions] == ["frontal", "lateral"], "believed"
+    assert any(
+        f"{SIDE.name} looks lateral and was called frontal" in text for text in result.warnings
+    )
+
+
+@pytest.mark.parametrize(
+    ("frontal", "lateral", "warned"),
+    [
+        (114.0, 120.0, False),  # as the mean person's films show it
+        (114.0, 108.0, False),
+        (114.0, 100.0, True),
+        (100.0, 120.0, True),
+        (100.0, None, False),
+    ],
+)
+def test_heads_of_evidently_different_size_are_warned_of(
+    seeing: Callable[..., Identifier],
+    gallery_file: Path,
+    frontal: float,
+    lateral: float | None,
+    warned: bool,
+) -> None:
+    with Gallery.open(gallery_file) as gallery:
+        result = seeing(frontal=frontal, lateral=lateral).identify([FRONT, SIDE], gallery)
+
+    assert any("check that both films show one person" in w for w in result.warnings) == warned
 
 
 def test_the_command_lists_both_cosines_and_the_rule(
