@@ -141,7 +141,7 @@ def test_films_are_windowed_as_in_the_field() -> None:
 
     windowed = window(torch.from_numpy(pixels)[None, None] / 255)
 
-    assert np.abs(255 * windowed[0, 0].numpy() - film._window(pixels)).max() < 1
+    assert np.abs(255 * windowed[0, 0].numpy() - film.spread_levels(pixels)).max() < 1
 
 
 def test_ms_ssim_is_that_of_its_formula() -> None:
