@@ -29,7 +29,10 @@ from export.parity import (
     tell_skulls,
 )
 from export.to_onnx import IR_VERSION, OPSET, to_onnx
-from fcr_edge.bundle import (
+from fcr_edge.bundle import check_replaceable, describe_model, write_bundle
+from fcr_edge.errors import BundleError, DataError
+from fcr_edge.looks import VALUES
+from fcr_edge.manifest import (
     LEARNED_RECIPE,
     Description,
     EmbedderEntry,
@@ -40,12 +43,7 @@ from fcr_edge.bundle import (
     TranslatorEntry,
     VectorSpec,
     check_name,
-    check_replaceable,
-    describe_model,
-    write_bundle,
 )
-from fcr_edge.errors import BundleError, DataError
-from fcr_edge.looks import VALUES
 from fcr_edge.sessions import open_session
 from fcr_edge.soft_tissue import Suppressor
 from fcr_train.checkpoint import digest
@@ -66,7 +64,7 @@ if TYPE_CHECKING:
 
     from export.parity import Parity
     from export.to_onnx import Weights
-    from fcr_edge.bundle import Fusion, Manifest, Role, Scalar
+    from fcr_edge.manifest import Fusion, Manifest, Role, Scalar
     from fcr_train.checkpoint import Checkpoint
 
 logger = logging.getLogger(__name__)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fcr_edge.bundle import FilmEntry, SuppressorEntry, TranslatorEntry
 from fcr_edge.conditions import ASTRAY
+from fcr_edge.manifest import FilmEntry, SuppressorEntry, TranslatorEntry
 from fcr_train.evaluate.card import LIMITS, write_bullets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from fcr_edge.bundle import Description, ModelEntry, ParityRow, Scalar
+    from fcr_edge.manifest import Description, ModelEntry, ParityRow, Scalar
 
 PARITY = (
     "Parity, below, says that the exported networks compute what the trained ones do. It is not a "

@@ -12,11 +12,11 @@ import torch
 
 from export.to_onnx import round_weights
 from fcr_edge import imaging, soft_tissue
-from fcr_edge.bundle import ParityRow
 from fcr_edge.conditions import Conditions
 from fcr_edge.errors import BundleError, FilmError
 from fcr_edge.film import standardise_xray
 from fcr_edge.looks import first_look
+from fcr_edge.manifest import ParityRow
 from fcr_edge.reading import read_film
 from fcr_edge.sessions import open_session
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from export.to_onnx import Weights
-    from fcr_edge.bundle import TensorSpec
+    from fcr_edge.manifest import TensorSpec
     from fcr_edge.soft_tissue import Suppressor
 
     Pictures = Float32[np.ndarray, "n c h w"]

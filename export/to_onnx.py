@@ -16,8 +16,8 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from fcr_edge.bundle import EmbeddingSpec, TensorSpec, VectorSpec
 from fcr_edge.errors import BundleError
+from fcr_edge.manifest import EmbeddingSpec, TensorSpec, VectorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

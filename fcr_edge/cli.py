@@ -437,8 +437,9 @@ def _open_preparation(
     folder: Path | None, recipe: str | None, device: DeviceChoice, stack: contextlib.ExitStack
 ) -> tuple[str, Suppressor | None, FilmModel | None]:
     """Open the bundle's networks up to the skull; take the recipe asked for, else the bundle's."""
-    from fcr_edge.bundle import LEARNED_RECIPE, Bundle
+    from fcr_edge.bundle import Bundle
     from fcr_edge.identify import demo_folder
+    from fcr_edge.manifest import LEARNED_RECIPE
     from fcr_edge.soft_tissue import open_suppressor
     from fcr_edge.understanding import open_film_model
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fcr_edge import film, imaging, reading, sandbox, soft_tissue, understanding
-from fcr_edge.bundle import MANIFEST_NAME, Bundle, read_manifest
+from fcr_edge.bundle import Bundle, read_manifest
 from fcr_edge.conditions import Conditions, describe_told
 from fcr_edge.errors import BundleError, ConfigError
+from fcr_edge.manifest import MANIFEST_NAME
 from fcr_edge.sessions import open_session
 
 if TYPE_CHECKING:
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float32, UInt8
 
-    from fcr_edge.bundle import Fusion, Role
     from fcr_edge.film_record import FilmRecord
     from fcr_edge.gallery import Gallery, Probe, SearchResult, View
     from fcr_edge.gallery.records import Mode
+    from fcr_edge.manifest import Fusion, Role
     from fcr_edge.sessions import Device, Session, SessionInfo
     from fcr_edge.soft_tissue import Separation
     from fcr_edge.understanding import Understanding

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float32, Float64, Int64, UInt8, UInt16
 
-    from fcr_edge.bundle import TensorSpec
+    from fcr_edge.manifest import TensorSpec
 
     Picture = UInt8[np.ndarray, "h w"] | UInt8[np.ndarray, "h w c"]
     GreyPicture = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]

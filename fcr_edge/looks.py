@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float32, Float64, UInt8
 
-    from fcr_edge.bundle import FilmEntry, TensorSpec
     from fcr_edge.film_record import Spacing
+    from fcr_edge.manifest import FilmEntry, TensorSpec
     from fcr_edge.pose import Matrix, Places, Similarity
     from fcr_edge.reading import Xray
     from fcr_edge.sessions import Session

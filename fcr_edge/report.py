@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from jaxtyping import UInt8
 
-    from fcr_edge.bundle import Fusion
     from fcr_edge.conditions import Conditions
     from fcr_edge.gallery import Candidate, Gallery, Match
     from fcr_edge.identify import IdentifyResult, Reconstruction
+    from fcr_edge.manifest import Fusion
     from fcr_edge.reading import Xray
     from fcr_edge.soft_tissue import Separation
     from fcr_edge.understanding import Understanding

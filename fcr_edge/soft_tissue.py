@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fcr_edge import imaging
-from fcr_edge.bundle import LEARNED_RECIPE
 from fcr_edge.errors import ConfigError, FilmError
+from fcr_edge.manifest import LEARNED_RECIPE
 from fcr_edge.sessions import open_session
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float32, UInt8
 
-    from fcr_edge.bundle import Bundle, SuppressorEntry
+    from fcr_edge.bundle import Bundle
+    from fcr_edge.manifest import SuppressorEntry
     from fcr_edge.sessions import Device, Session
 
     Film = UInt8[np.ndarray, "h w 1"]

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float64, UInt8
 
-    from fcr_edge.bundle import Bundle, FilmEntry
+    from fcr_edge.bundle import Bundle
     from fcr_edge.looks import Answer, Copy, Head, Orientation
+    from fcr_edge.manifest import FilmEntry
     from fcr_edge.pose import Matrix
     from fcr_edge.reading import Xray
     from fcr_edge.sessions import Device, Session

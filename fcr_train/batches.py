@@ -12,9 +12,9 @@ import torch
 from torch.nn import functional
 
 from fcr_edge import film, imaging, photo, soft_tissue
-from fcr_edge.bundle import TensorSpec
 from fcr_edge.conditions import ATTRIBUTES
 from fcr_edge.errors import DataError, FcrError
+from fcr_edge.manifest import TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from fcr_edge.bundle import LEARNED_RECIPE
 from fcr_edge.conditions import ATTRIBUTES
 from fcr_edge.errors import ConfigError
+from fcr_edge.manifest import LEARNED_RECIPE
 from fcr_edge.soft_tissue import RECIPES
 
 if sys.version_info >= (3, 11):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import fcr_edge
-from fcr_edge.bundle import Fusion
 from fcr_edge.latency import describe_machine
+from fcr_edge.manifest import Fusion
 from fcr_train.evaluate import baselines
 from fcr_train.evaluate.benches import KNOWN, describe_trained
 from fcr_train.evaluate.calibration import measure_calibration

@@ -23,7 +23,7 @@ from fcr_train.tasks.plan import list_unseen, refuse_leak
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fcr_edge.bundle import Scale
+    from fcr_edge.manifest import Scale
     from fcr_train.dataset import Dataset
     from fcr_train.evaluate.benches import Searches, Systems
     from fcr_train.evaluate.record import Probe, Views

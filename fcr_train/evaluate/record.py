@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, is_dataclass
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from fcr_edge.bundle import Fusion
 from fcr_edge.errors import DataError
+from fcr_edge.manifest import Fusion
 
 SCHEMA = "fcr-evaluation/1"
 

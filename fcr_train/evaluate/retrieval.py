@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
-from fcr_edge.bundle import Scale
 from fcr_edge.errors import DataError
+from fcr_edge.manifest import Scale
 from fcr_train.evaluate.intervals import (
     BOOTSTRAP,
     bound,

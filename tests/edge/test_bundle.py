@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from fcr_edge import bundle as bundle_module
-from fcr_edge.bundle import (
+from fcr_edge import manifest as manifest_module
+from fcr_edge.bundle import Bundle, describe_model, write_bundle
+from fcr_edge.errors import BundleError
+from fcr_edge.identify import demo_folder
+from fcr_edge.manifest import (
     MAX_MANIFEST_BYTES,
-    Bundle,
     BundleFile,
     Description,
     EmbedderEntry,
@@ -28,11 +30,7 @@ from fcr_edge.bundle import (
     TensorSpec,
     TranslatorEntry,
     VectorSpec,
-    describe_model,
-    write_bundle,
 )
-from fcr_edge.errors import BundleError
-from fcr_edge.identify import demo_folder
 
 MODELS = {"translator.onnx": b"a translator", "embedder.onnx": b"an embedder"}
 FILES = ("translator.onnx", "embedder.onnx", "MODEL_CARD.md", "manifest.json")
@@ -453,7 +451,7 @@ def test_infinity_spelled_as_a_large_number_is_refused(folder):
 
 
 def test_an_oversized_manifest_is_refused_before_it_is_parsed(folder, monkeypatch):
-    monkeypatch.setattr(bundle_module.json, "loads", lambda *_, **__: pytest.fail("was parsed"))
+    monkeypatch.setattr(manifest_module.json, "loads", lambda *_, **__: pytest.fail("was parsed"))
     (folder / "manifest.json").write_bytes(b" " * (MAX_MANIFEST_BYTES + 1))
 
     with pytest.raises(BundleError, match=f"{MAX_MANIFEST_BYTES + 1} bytes, more than the"):

@@ -12,11 +12,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fcr_edge import Bundle, Gallery, Identifier, demo, imaging, report
-from fcr_edge.bundle import Description, TensorSpec, describe_model, write_bundle
+from fcr_edge.bundle import describe_model, write_bundle
 from fcr_edge.cli import app
 from fcr_edge.conditions import ASTRAY, Conditions
 from fcr_edge.errors import ConfigError
 from fcr_edge.identify import demo_folder
+from fcr_edge.manifest import Description, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

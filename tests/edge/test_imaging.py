@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcr_edge import imaging
-from fcr_edge.bundle import TensorSpec
 from fcr_edge.errors import ImageError
+from fcr_edge.manifest import TensorSpec
 
 if TYPE_CHECKING:
     from pathlib import Path

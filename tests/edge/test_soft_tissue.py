@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from fcr_edge import soft_tissue
-from fcr_edge.bundle import SuppressorEntry, TensorSpec, describe_model
+from fcr_edge.bundle import describe_model
 from fcr_edge.errors import ConfigError, FilmError
+from fcr_edge.manifest import SuppressorEntry, TensorSpec
 from fcr_edge.sessions import SessionInfo
 from fcr_edge.soft_tissue import Suppressor
 

@@ -10,11 +10,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fcr_edge import Bundle, Gallery, Identifier, demo, film, imaging, report
-from fcr_edge.bundle import Description, Fusion, Scale, write_bundle
+from fcr_edge.bundle import write_bundle
 from fcr_edge.cli import app
 from fcr_edge.errors import ConfigError
 from fcr_edge.gallery import Probe
 from fcr_edge.identify import STAGES, demo_folder
+from fcr_edge.manifest import Description, Fusion, Scale
 from fcr_edge.understanding import Understanding
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from fcr_edge import imaging, pose, quality
-from fcr_edge.bundle import FilmEntry, ModelFile, TensorSpec, VectorSpec
 from fcr_edge.errors import FilmError
 from fcr_edge.film_record import FilmRecord, Spacing
 from fcr_edge.looks import FINDINGS, VALUES, first_look
+from fcr_edge.manifest import FilmEntry, ModelFile, TensorSpec, VectorSpec
 from fcr_edge.pose import LANDMARKS, STANDARD, Similarity, fit_similarity
 from fcr_edge.reading import Xray
 from fcr_edge.sessions import SessionInfo

@@ -21,11 +21,12 @@ from export.parity import (
 )
 from export.to_onnx import to_onnx
 from fcr_edge import imaging
-from fcr_edge.bundle import Bundle, EmbeddingSpec, Fusion, Scale, TensorSpec
+from fcr_edge.bundle import Bundle
 from fcr_edge.cli import app as field
 from fcr_edge.conditions import ASTRAY, Conditions
 from fcr_edge.errors import DataError
 from fcr_edge.identify import Identifier
+from fcr_edge.manifest import EmbeddingSpec, Fusion, Scale, TensorSpec
 from fcr_edge.sessions import open_session
 from fcr_train.batches import tell
 from fcr_train.checkpoint import digest

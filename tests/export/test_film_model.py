@@ -15,11 +15,12 @@ from typer.testing import CliRunner
 from export.build import FILM_FILE, build_bundle, export_film
 from export.card import render_card
 from fcr_edge import imaging, report
-from fcr_edge.bundle import Bundle, Description, ModelFile, Role, write_bundle
+from fcr_edge.bundle import Bundle, write_bundle
 from fcr_edge.cli import app
 from fcr_edge.errors import DataError, FilmError
 from fcr_edge.identify import Identifier
 from fcr_edge.looks import VALUES
+from fcr_edge.manifest import Description, ModelFile, Role
 from fcr_edge.understanding import LIMITS
 from fcr_train.checkpoint import Checkpoint, save_checkpoint
 from fcr_train.config import FilmConfig, load_preset, to_table

@@ -18,9 +18,9 @@ from export.parity import (
 )
 from export.to_onnx import to_onnx
 from fcr_edge import film, imaging, soft_tissue
-from fcr_edge.bundle import EmbeddingSpec, TensorSpec
 from fcr_edge.errors import BundleError, FilmError
 from fcr_edge.identify import Identifier
+from fcr_edge.manifest import EmbeddingSpec, TensorSpec
 
 SKULL = TensorSpec("skull", channels=1, height=32, width=32, low=-1, high=1)
 DRAWN = TensorSpec("face", channels=3, height=32, width=32, low=-1, high=1)

@@ -22,8 +22,8 @@ from export.to_onnx import (
     round_weights,
     to_onnx,
 )
-from fcr_edge.bundle import EmbeddingSpec, TensorSpec
 from fcr_edge.errors import BundleError
+from fcr_edge.manifest import EmbeddingSpec, TensorSpec
 from fcr_edge.sessions import open_session
 from fcr_train.embedders import FaceEmbedder, load_embedder
 from fcr_train.networks import ResnetGenerator

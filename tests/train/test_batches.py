@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from fcr_edge import film, imaging, soft_tissue
-from fcr_edge.bundle import TensorSpec
 from fcr_edge.conditions import Conditions
 from fcr_edge.errors import DataError
+from fcr_edge.manifest import TensorSpec
 from fcr_train.batches import (
     Album,
     Translations,

@@ -15,8 +15,8 @@ from torch import nn
 from torch.nn import functional
 
 from export.to_onnx import to_onnx
-from fcr_edge.bundle import TensorSpec
 from fcr_edge.errors import ConfigError, DataError
+from fcr_edge.manifest import TensorSpec
 from fcr_edge.sessions import open_session
 from fcr_train import dataset
 from fcr_train.checkpoint import Checkpoint, save_checkpoint

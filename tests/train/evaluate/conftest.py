@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fcr_edge.bundle import Fusion, Scale
+from fcr_edge.manifest import Fusion, Scale
 from fcr_train.evaluate import record
 from fcr_train.evaluate.claims import claims
 from fcr_train.evaluate.record import Estimate, Measure, Views

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from fcr_edge.bundle import Fusion, Scale
 from fcr_edge.errors import DataError
+from fcr_edge.manifest import Fusion, Scale
 from fcr_train.evaluate import record
 from fcr_train.evaluate.record import Estimate, Evaluation
 
