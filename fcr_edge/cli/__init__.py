@@ -1,0 +1,65 @@
+"""The command line of the field kit: enroll people, identify films, look after both."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from fcr_edge import __version__
+from fcr_edge.cli import checks, films, people
+from fcr_edge.cli.console import EXIT_ERROR
+from fcr_edge.errors import FcrError
+
+
+class FcrGroup(TyperGroup):
+    """Commands whose FcrError becomes one line on stderr and exit status 3."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: D102 - click's Context, which newer Typer vendors
+        try:
+            return super().invoke(ctx)
+        except FcrError as err:
+            typer.echo(f"error: {err}", err=True)
+            raise typer.Exit(EXIT_ERROR) from err
+
+
+app = typer.Typer(
+    cls=FcrGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Turn an X-ray of a skull into a face and rank the people of a gallery by similarity: "
+    "an investigative lead for a qualified examiner, never an identification.",
+)
+gallery_app = typer.Typer(no_args_is_help=True, help="List, show and remove enrolled people.")
+app.add_typer(gallery_app, name="gallery")
+app.command()(films.identify)
+app.command()(people.enroll)
+app.command()(films.reconstruct)
+app.command()(films.preprocess)
+app.command()(films.deidentify)
+app.command()(checks.bench)
+app.command()(checks.doctor)
+app.command()(checks.demo)
+gallery_app.command("list")(people.list_gallery)
+gallery_app.command("show")(people.show_person)
+gallery_app.command("remove")(people.remove_person)
+
+
+@app.callback(invoke_without_command=True)
+def _start(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr)
+    logging.addLevelName(logging.WARNING, "warning")
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run fcr-edge."""
+    app()

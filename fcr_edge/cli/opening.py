@@ -1,0 +1,73 @@
+"""Galleries and bundles opened as the options say, with a word on what was taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fcr_edge.cli.console import note, warn
+from fcr_edge.cli.options import DeviceChoice, read_key
+
+if TYPE_CHECKING:
+    from fcr_edge.bundle import Bundle
+    from fcr_edge.gallery import Gallery
+    from fcr_edge.identify import Identifier
+
+
+def open_gallery(path: Path, key_file: Path | None, passphrase: bool) -> Gallery:
+    """Open a gallery with the key asked for. Raises GalleryError."""
+    from fcr_edge.gallery import Gallery
+
+    return Gallery.open(path, read_key(key_file, passphrase))
+
+
+def create_gallery(path: Path, bundle: Bundle, key_file: Path | None, passphrase: bool) -> Gallery:
+    """Make a gallery for a bundle, with a warning where it is not encrypted."""
+    from fcr_edge.gallery import Gallery
+
+    key = read_key(key_file, passphrase, confirm=True)
+    if key is None:
+        warn(
+            f"{path} will not be encrypted: its faces and names can be read by anyone;"
+            " pass --passphrase or --key-file for a case"
+        )
+    dimension = bundle.manifest.embedder.output.dimension
+    return Gallery.create(path, bundle.fingerprint, dimension, key)
+
+
+def choose_bundle(folder: Path | None, gallery: Gallery) -> Bundle:
+    """Load the bundle named, or find the one that the gallery was enrolled with and say so."""
+    from fcr_edge.bundle import Bundle
+    from fcr_edge.identify import find_bundle
+
+    if folder is not None:
+        return Bundle.load(folder)
+    bundle = find_bundle(gallery.fingerprint, gallery.path)
+    note(f"bundle: {bundle.manifest.name}, {bundle.folder}")
+    return bundle
+
+
+def choose_first_bundle(folder: Path | None) -> Bundle:
+    """Load the bundle named, or the packaged demo bundle with a warning."""
+    from fcr_edge.bundle import Bundle
+    from fcr_edge.identify import demo_folder
+
+    if folder is not None:
+        return Bundle.load(folder)
+    bundle = Bundle.load(demo_folder() / "bundle")
+    warn(
+        f"no --bundle given: taking the packaged {bundle.manifest.name} bundle, which was trained"
+        " on simulated people only"
+    )
+    return bundle
+
+
+def make_ready(bundle: Bundle, device: DeviceChoice) -> Identifier:
+    """Make a bundle ready, and say what device it runs on."""
+    from fcr_edge.identify import Identifier
+
+    identifier = Identifier(bundle, device.value)
+    for refusal in identifier.refusals:
+        note(f"device refused, {refusal}")
+    note(f"device: {identifier.device}")
+    return identifier

@@ -1,0 +1,144 @@
+"""The commands that look after a gallery: enroll, list, show, remove."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fcr_edge.cli.console import EXIT_ERROR, EXIT_INTERRUPTED, note, print_json, progress, warn
+from fcr_edge.cli.opening import (
+    choose_bundle,
+    choose_first_bundle,
+    create_gallery,
+    make_ready,
+    open_gallery,
+)
+from fcr_edge.cli.options import (
+    BundleOption,
+    DeviceChoice,
+    DeviceOption,
+    GalleryOption,
+    JsonOption,
+    KeyFileOption,
+    PassphraseOption,
+)
+
+if TYPE_CHECKING:
+    from fcr_edge.enroll import Enrolment, EnrolReport
+    from fcr_edge.gallery import Gallery, Person
+    from fcr_edge.identify import Identifier
+
+
+def enroll(
+    source: Annotated[
+        Path, typer.Argument(help="A folder with a folder or a picture a person, or a CSV file.")
+    ],
+    gallery: GalleryOption,
+    bundle: BundleOption = None,
+    device: DeviceOption = DeviceChoice.auto,
+    key_file: KeyFileOption = None,
+    passphrase: PassphraseOption = False,
+) -> None:
+    """Add people with their photographs to a gallery, made if it does not exist."""
+    from fcr_edge.enroll import list_people
+
+    people, skipped = list_people(source)
+    for path in skipped:
+        warn(f"{path} is not taken for a photograph: skipped")
+    with contextlib.ExitStack() as stack:
+        if gallery.exists():
+            opened = stack.enter_context(open_gallery(gallery, key_file, passphrase))
+            identifier = stack.enter_context(make_ready(choose_bundle(bundle, opened), device))
+        else:
+            identifier = stack.enter_context(make_ready(choose_first_bundle(bundle), device))
+            created = create_gallery(gallery, identifier.bundle, key_file, passphrase)
+            opened = stack.enter_context(created)
+        report = _enroll_with_progress(people, opened, identifier)
+        _tell_enrolment(report, opened)
+
+
+def list_gallery(
+    gallery: GalleryOption,
+    key_file: KeyFileOption = None,
+    passphrase: PassphraseOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List everyone enrolled."""
+    with open_gallery(gallery, key_file, passphrase) as opened:
+        people = opened.people()
+    if as_json:
+        print_json({"schema": "fcr-people/1", "people": [asdict(person) for person in people]})
+        return
+    for person in people:
+        typer.echo(_describe(person))
+    note(f"{len(people)} people in {gallery}")
+
+
+def show_person(
+    person: Annotated[str, typer.Argument(help="The person's id.")],
+    gallery: GalleryOption,
+    key_file: KeyFileOption = None,
+    passphrase: PassphraseOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what is known of one person."""
+    with open_gallery(gallery, key_file, passphrase) as opened:
+        found, photos = opened.person(person), opened.photos(person)
+    rows = [{"file": p.file_name, "view": p.view, "sha256": p.sha256} for p in photos]
+    if as_json:
+        print_json({"schema": "fcr-person/1", "person": asdict(found), "photos": rows})
+        return
+    for field, value in asdict(found).items():
+        typer.echo(f"{field:12} {'' if value is None else value}")
+    for row in rows:
+        typer.echo(f"{'photo':12} {row['file']}  {row['view'] or 'view unknown'}  {row['sha256']}")
+
+
+def remove_person(
+    person: Annotated[str, typer.Argument(help="The person's id.")],
+    gallery: GalleryOption,
+    key_file: KeyFileOption = None,
+    passphrase: PassphraseOption = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove a person, with all photographs and embeddings, for good."""
+    with open_gallery(gallery, key_file, passphrase) as opened:
+        found = opened.person(person)
+        if not yes:
+            typer.confirm(f"Remove {_describe(found)} for good?", abort=True, err=True)
+        opened.remove(person)
+    note(f"removed: {person}; copies of the file elsewhere still hold them")
+
+
+def _enroll_with_progress(
+    people: list[Enrolment], gallery: Gallery, identifier: Identifier
+) -> EnrolReport:
+    from fcr_edge.enroll import enroll as enroll_people
+
+    try:
+        with progress("enrolling", len(people)) as tick:
+            return enroll_people(people, gallery, identifier, tick)
+    except KeyboardInterrupt:
+        done = len(gallery.people())
+        warn(f"stopped: {done} people are in {gallery.path}; run the same command to go on")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _tell_enrolment(report: EnrolReport, gallery: Gallery) -> None:
+    for refusal in report.refused:
+        warn(f"not enrolled: {refusal}")
+    typer.echo(
+        f"{report.people} people with {report.photos} photographs enrolled;"
+        f" {len(gallery.people())} people in {gallery.path}"
+    )
+    if report.refused:
+        raise typer.Exit(EXIT_ERROR)
+
+
+def _describe(person: Person) -> str:
+    details = (person.name, person.sex, person.birth_year, person.place, person.date)
+    return "  ".join([person.id, *(str(detail) for detail in details if detail)])
