@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -62,7 +61,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from export.parity import Parity
+    from export.parity import Parity, Pictures
     from export.to_onnx import Weights
     from fcr_edge.manifest import Fusion, Manifest, Role, Scalar
     from fcr_train.checkpoint import Checkpoint
@@ -83,7 +82,8 @@ PARITY_FILMS = 8
 FILM_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm")
 
 STEPS = 6
-"""What build_bundle counts: the suppressor, films read, export and parity of either network."""
+"""What build_bundle counts: film model and suppressor, films read, translator, faces, embedder,
+the folder."""
 
 
 def build_bundle(
@@ -128,41 +128,30 @@ def build_bundle(
     tell = progress or (lambda done, total: None)
     check_name(name)
     check_replaceable(out)
-    models: dict[str, bytes] = {}
-    film_entry = None
-    if film is not None:  # the quickest first
-        film_entry, models[FILM_FILE] = export_film(film, films, weights, licence)
     generator, drawn = load_generator(translator)
     network, embedded = load_embedder(embedder)
     fusion = None if evaluation is None else read_fusion(evaluation, translator, embedder)
-    recipe, conditions, skull, face = _translator_contract(drawn)
-    portrait, embedding = _embedder_contract(network, embedded)
-    remover, suppressor_onnx = None, b""
+    models: dict[str, bytes] = {}
+    seer = remover = None
+    if film is not None:
+        seer, models[FILM_FILE] = export_film(film, films, weights, licence)
     if suppressor is not None:
         _refuse_other_skulls(drawn)
-        recipe = LEARNED_RECIPE
-        remover, suppressor_onnx = export_suppressor(suppressor, films, weights, licence)
+        remover, models[SUPPRESSOR_FILE] = export_suppressor(suppressor, films, weights, licence)
     tell(1, STEPS)
-    with contextlib.ExitStack() as stack:
-        taken = None
-        if remover is not None:
-            session = stack.enter_context(open_session(suppressor_onnx, "cpu"))
-            taken = Suppressor(session, remover)
-        pictures = read_skulls(films, recipe, replace(skull, channels=1), taken)
-    skulls = tell_skulls(pictures, conditions)
+    recipe, skulls = _make_skulls(films, drawn, remover, models.get(SUPPRESSOR_FILE, b""))
     tell(2, STEPS)
 
-    translator_onnx = to_onnx(generator, skull, face, weights)
+    drawer, models[TRANSLATOR_FILE] = _export_translator(
+        _Trained(translator, generator, drawn), skulls, weights, licence
+    )
     tell(3, STEPS)
-    face_parity = compare_translator(generator, translator_onnx, skulls, weights)
-    _insist(face_parity, "translator")
+    faces = draw_faces(models[TRANSLATOR_FILE], skulls, drawer.output, _portrait(embedded))
     tell(4, STEPS)
-    embedder_onnx = to_onnx(network, portrait, embedding, weights)
+    comparer, models[EMBEDDER_FILE] = _export_embedder(
+        _Trained(embedder, network, embedded), faces, weights, licence
+    )
     tell(5, STEPS)
-    faces = draw_faces(translator_onnx, skulls, face, portrait)
-    embedding_parity = compare_embedder(network, embedder_onnx, faces, weights)
-    _insist(embedding_parity, "embedder")
-    models[TRANSLATOR_FILE], models[EMBEDDER_FILE] = translator_onnx, embedder_onnx
 
     description = Description(
         name=name,
@@ -170,30 +159,80 @@ def build_bundle(
         intended_use=INTENDED_USE,
         versions=_versions(),
         soft_tissue=recipe,
-        translator=TranslatorEntry(
-            **_describe_training(translator, generator, drawn, licence),
-            files=(describe_model(TRANSLATOR_FILE, translator_onnx, weights),),
-            input=skull,
-            output=face,
-            conditions=conditions,
-            parity=face_parity.rows,
-        ),
-        embedder=EmbedderEntry(
-            **_describe_training(embedder, network, embedded, licence),
-            files=(describe_model(EMBEDDER_FILE, embedder_onnx, weights),),
-            input=portrait,
-            output=embedding,
-            parity=embedding_parity.rows,
-        ),
+        translator=drawer,
+        embedder=comparer,
         fusion=fusion,
         suppressor=remover,
-        film=film_entry,
+        film=seer,
     )
-    if remover is not None:
-        models[SUPPRESSOR_FILE] = suppressor_onnx
     manifest = write_bundle(out, description, render_card(description), models)
     tell(STEPS, STEPS)
     return manifest
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A network as it was loaded."""
+
+    path: Path
+    network: nn.Module
+    checkpoint: Checkpoint
+
+
+def _make_skulls(
+    films: Sequence[Path], drawn: Checkpoint, remover: SuppressorEntry | None, model: bytes
+) -> tuple[str, Pictures]:
+    """Turn films into the translator's input by the bundle's recipe, which is given, too."""
+    source = replace(_skull(drawn), channels=1)
+    if remover is None:
+        recipe = str(drawn.config["soft_tissue"])
+        skulls = read_skulls(films, recipe, source)
+    else:
+        recipe = LEARNED_RECIPE
+        with open_session(model, "cpu") as session:
+            skulls = read_skulls(films, recipe, source, Suppressor(session, remover))
+    return recipe, tell_skulls(skulls, _conditions(drawn))
+
+
+def _export_translator(
+    trained: _Trained, skulls: Pictures, weights: Weights, licence: str
+) -> tuple[TranslatorEntry, bytes]:
+    """Export a translator, compared with PyTorch on these skulls. Raises BundleError."""
+    drawn = trained.checkpoint
+    face = replace(_skull(drawn), name="face", channels=3)
+    model = to_onnx(trained.network, _skull(drawn), face, weights)
+    parity = compare_translator(trained.network, model, skulls, weights)
+    _insist(parity, "translator")
+    entry = TranslatorEntry(
+        **_describe_training(trained.path, trained.network, drawn, licence),
+        files=(describe_model(TRANSLATOR_FILE, model, weights),),
+        input=_skull(drawn),
+        output=face,
+        conditions=_conditions(drawn),
+        parity=parity.rows,
+    )
+    return entry, model
+
+
+def _export_embedder(
+    trained: _Trained, faces: Pictures, weights: Weights, licence: str
+) -> tuple[EmbedderEntry, bytes]:
+    """Export an embedder, compared with PyTorch on these faces. Raises BundleError."""
+    portrait = _portrait(trained.checkpoint)
+    with torch.inference_mode():
+        dimension = trained.network(torch.zeros(1, 3, portrait.height, portrait.width)).shape[1]
+    embedding = EmbeddingSpec("embedding", dimension)
+    model = to_onnx(trained.network, portrait, embedding, weights)
+    parity = compare_embedder(trained.network, model, faces, weights)
+    _insist(parity, "embedder")
+    entry = EmbedderEntry(
+        **_describe_training(trained.path, trained.network, trained.checkpoint, licence),
+        files=(describe_model(EMBEDDER_FILE, model, weights),),
+        input=portrait,
+        output=embedding,
+        parity=parity.rows,
+    )
+    return entry, model
 
 
 def export_film(
@@ -308,25 +347,20 @@ def _refuse_other_skulls(translator: Checkpoint) -> None:
         )
 
 
-def _translator_contract(
-    checkpoint: Checkpoint,
-) -> tuple[str, tuple[str, ...], TensorSpec, TensorSpec]:
-    size = int(checkpoint.config["size"])
-    conditions = tuple(checkpoint.config.get("conditions", ()))  # none in older checkpoints
-    channels = 1 + 2 * len(conditions)
-    skull = TensorSpec("skull", channels=channels, height=size, width=size, low=-1, high=1)
-    face = TensorSpec("face", channels=3, height=size, width=size, low=-1, high=1)
-    return str(checkpoint.config["soft_tissue"]), conditions, skull, face
+def _conditions(drawn: Checkpoint) -> tuple[str, ...]:
+    return tuple(drawn.config.get("conditions", ()))  # none in older checkpoints
 
 
-def _embedder_contract(
-    network: nn.Module, checkpoint: Checkpoint
-) -> tuple[TensorSpec, EmbeddingSpec]:
-    size = int(checkpoint.config["size"])
-    with torch.inference_mode():
-        dimension = network(torch.zeros(1, 3, size, size)).shape[1]
-    portrait = TensorSpec("face", channels=3, height=size, width=size, low=0, high=1)
-    return portrait, EmbeddingSpec("embedding", dimension)
+def _skull(drawn: Checkpoint) -> TensorSpec:
+    """Specify what a translator takes: the skull, and the planes of its conditions."""
+    size, channels = int(drawn.config["size"]), 1 + 2 * len(_conditions(drawn))
+    return TensorSpec("skull", channels=channels, height=size, width=size, low=-1, high=1)
+
+
+def _portrait(embedded: Checkpoint) -> TensorSpec:
+    """Specify what an embedder takes."""
+    size = int(embedded.config["size"])
+    return TensorSpec("face", channels=3, height=size, width=size, low=0, high=1)
 
 
 def _insist(parity: Parity, role: Role) -> None:

@@ -106,7 +106,7 @@ def test_reconstruct_takes_the_skull_that_the_network_makes(learned, films):
     with Identifier(learned, "cpu") as identifier:
         made = identifier.reconstruct(films[0])
 
-    record = make_skull_record(reading.read_film(films[0]), made.separation)
+    record = make_skull_record(reading.read_film(films[0]), None, made.separation)
     assert made.separation.recipe == "learned-1"
     assert np.array_equal(made.skull, made.separation.skull)
     assert made.skull.shape == made.film.shape
