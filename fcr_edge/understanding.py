@@ -41,6 +41,7 @@ Verdict = Literal["pass", "warn", "refuse"]
 Facing = Literal["front", "right", "left"]
 Reason = tuple[Verdict, str]
 
+NO_SKULL = "this does not look like a film of a skull"
 LIMITS = {
     "skull, warn": 0.8,
     "skull, refuse": 0.3,
@@ -200,11 +201,15 @@ def _examine(xray: Xray, session: Session, entry: FilmEntry) -> Understanding:
     head = look_closer(copy, orientation, find_head(copy, answers[-1]), network)
     picture = draw_standard(copy, orientation, head)
     landmarks = tuple(_describe_landmarks(copy, orientation, head))
-    reasons = [
-        *_judge_answers(answers, limits),
-        *_judge_head(head, landmarks, limits),
-        *_judge_picture(picture, head.view, limits),
-    ]
+    reasons = list(_judge_answers(answers, limits))
+    # Where there is no skull, nothing is to be said of its landmarks, its pose or its exposure.
+    if answers[-1].probability["skull"] < limits["skull, refuse"]:
+        reasons = [reason for reason in reasons if NO_SKULL in reason[1]]
+    else:
+        reasons += [
+            *_judge_head(head, landmarks, limits),
+            *_judge_picture(picture, head.view, limits),
+        ]
     verdicts = {verdict for verdict, _ in reasons}
     height = _measure_face(landmarks)
     to_standard = np.linalg.inv(to_source(copy, orientation, head)) @ pose.shift(
@@ -287,7 +292,7 @@ def _list_probabilities(answers: Sequence[Answer], view: View) -> dict[str, floa
 def _judge_answers(answers: Sequence[Answer], limits: Mapping[str, float]) -> Iterator[Reason]:
     last = answers[-1]
     for name, share, text in (
-        ("skull", last.probability["skull"], "this does not look like a film of a skull"),
+        ("skull", last.probability["skull"], NO_SKULL),
         (
             "two heads",
             last.probability["two heads"],

@@ -258,6 +258,16 @@ def test_a_look_that_contradicts_the_first_makes_the_film_doubtful() -> None:
     assert "doubtful" in found.reasons[0]
 
 
+def test_of_what_is_no_skull_nothing_else_is_said() -> None:
+    told = {"skull": -SURE, "cropped": SURE, "lateral": 0.1}
+
+    found = ask(make_film(), Oracle(told), force=True)
+
+    (reason,) = found.reasons
+    assert reason.startswith("this does not look like a film of a skull (probability 1.00)")
+    assert found.verdict == "refuse"
+
+
 @pytest.mark.parametrize(
     ("finding", "logit", "words"),
     [
