@@ -15,7 +15,7 @@ from fcr_edge import imaging, soft_tissue
 from fcr_edge.conditions import Conditions
 from fcr_edge.errors import BundleError, FilmError
 from fcr_edge.film import standardise_xray
-from fcr_edge.looks import first_look
+from fcr_edge.looks import VALUES, first_look, read_answer
 from fcr_edge.manifest import ParityRow
 from fcr_edge.reading import read_film
 from fcr_edge.sessions import open_session
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     Pictures = Float32[np.ndarray, "n c h w"]
     Outputs = Float32[np.ndarray, "n ..."]
     Measure = Literal["max_abs_difference", "min_cosine"]
+    Read = Callable[[Outputs], Outputs]
 
 MAX_FACE_DIFFERENCE = 1e-4
 """A face lies in [-1, 1] and is shown in 256 levels, so this is a seventy-eighth of one level."""
@@ -42,8 +43,8 @@ MAX_LAYER_DIFFERENCE = 1e-4
 MIN_EMBEDDING_COSINE = 0.99999
 """Galleries print similarities to four digits."""
 MAX_FILM_DIFFERENCE = 1e-3
-"""Findings are logits, places shares of the side: a thousandth moves no answer, and a landmark by
-a quarter of a pixel of the standard film."""
+"""Of probabilities and shares of the side: a thousandth moves no answer, and a landmark by a
+quarter of a pixel of the standard film."""
 BATCHES = (1, 3)
 """1 is what the field runs; 3 is neither that nor the 2 that the export was traced with."""
 MIN_FILMS = 3
@@ -140,8 +141,25 @@ def compare_embedder(
 
 
 def compare_film(network: nn.Module, model: bytes, looks: Pictures, weights: Weights) -> Parity:
-    """Compare the answers of a film network and of its ONNX file by their largest difference."""
-    return _compare(network, model, looks, weights, "max_abs_difference", MAX_FILM_DIFFERENCE)
+    """Compare the answers of a film network and of its ONNX file by their largest difference.
+
+    Answers are compared as the field reads them: a network that is sure gives logits so large that
+    their rounding alone exceeds any limit that is strict enough for places.
+    """
+    measure: Measure = "max_abs_difference"
+    limit = MAX_FILM_DIFFERENCE
+    return _compare(network, model, looks, weights, measure, limit, _read_answers)
+
+
+def _read_answers(vectors: Outputs) -> Outputs:
+    """Read each vector as probabilities, places and errors [shares of the side]."""
+    answers = [read_answer(vector, VALUES) for vector in vectors]
+    rows = [[*one.probability.values(), *one.places.ravel(), *one.errors] for one in answers]
+    return np.array(rows, np.float32)
+
+
+def _as_given(outputs: Outputs) -> Outputs:
+    return outputs
 
 
 def _compare(
@@ -151,10 +169,14 @@ def _compare(
     weights: Weights,
     measure: Measure,
     limit: float,
+    read: Read = _as_given,
 ) -> Parity:
-    """Hold ONNX against PyTorch with the same weights; beside it, say what rounding them did."""
+    """Hold ONNX against PyTorch with the same weights; beside it, say what rounding them did.
+
+    `read` turns outputs into what is compared.
+    """
     with open_session(model, "cpu") as session:
-        outputs = [_run(session.run, pictures, size) for size in BATCHES]
+        outputs = [read(_run(session.run, pictures, size)) for size in BATCHES]
         info = session.describe()
 
     def row(reference: str, network: nn.Module, limit: float | None) -> ParityRow:
@@ -162,7 +184,7 @@ def _compare(
             reference=f"PyTorch {torch.__version__}, {reference}",
             candidate=f"{info.runtime}, {info.provider}, {weights} weights",
             measure=measure,
-            value=_measure(measure, network, pictures, outputs),
+            value=_measure(measure, network, pictures, outputs, read),
             limit=limit,
             pictures=len(pictures),
             batches=BATCHES,
@@ -176,10 +198,14 @@ def _compare(
 
 
 def _measure(
-    measure: Measure, network: nn.Module, pictures: Pictures, outputs: Sequence[Outputs]
+    measure: Measure,
+    network: nn.Module,
+    pictures: Pictures,
+    outputs: Sequence[Outputs],
+    read: Read,
 ) -> float:
     """Return the worst value over the batch sizes; not a number stays so, and fails."""
-    references = [_run(_torch_runner(network), pictures, size) for size in BATCHES]
+    references = [read(_run(_torch_runner(network), pictures, size)) for size in BATCHES]
     pairs = list(zip(references, outputs, strict=True))
     if measure == "max_abs_difference":
         return float(np.max([np.abs(one - other).max() for one, other in pairs]))

@@ -14,13 +14,15 @@ from typer.testing import CliRunner
 
 from export.build import FILM_FILE, build_bundle, export_film
 from export.card import render_card
+from export.parity import compare_film, read_looks
+from export.to_onnx import to_onnx
 from fcr_edge import imaging, reading, report
 from fcr_edge.bundle import Bundle, write_bundle
 from fcr_edge.cli import app
 from fcr_edge.errors import DataError, FilmError
 from fcr_edge.identify import Identifier
 from fcr_edge.looks import VALUES
-from fcr_edge.manifest import Description, ModelFile, Role
+from fcr_edge.manifest import Description, ModelFile, Role, TensorSpec, VectorSpec
 from fcr_edge.understanding import LIMITS
 from fcr_train.checkpoint import Checkpoint, save_checkpoint
 from fcr_train.config import FilmConfig, load_preset, to_table
@@ -131,3 +133,24 @@ def test_another_checkpoint_is_no_film_model(
 ) -> None:
     with pytest.raises(DataError, match="pass a film"):
         build_bundle(*checkpoints, films, tmp_path / "bundle", film=checkpoints[0])
+
+
+def test_findings_are_compared_as_probabilities(films: list[Path]) -> None:
+    config = load_preset("film", "tiny")
+    assert isinstance(config, FilmConfig)
+    torch.manual_seed(1)
+    network = FilmNetwork(config).eval()
+    source = TensorSpec("film", channels=1, height=config.size, width=config.size, low=-1, high=1)
+    with torch.no_grad():
+        network.find.weight.mul_(1e7)  # logits whose rounding alone is above the limit
+    model = to_onnx(network, source, VectorSpec("answers", VALUES), "single")
+    with torch.no_grad():
+        network.votes.bias[0] += 0.01  # the column of the first landmark
+
+    looks = read_looks(films, source)
+    moved = compare_film(network, model, looks, "single")
+    with torch.no_grad():
+        network.votes.bias[0] -= 0.01
+
+    assert not moved
+    assert compare_film(network, model, looks, "single")
