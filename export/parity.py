@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, Literal
@@ -192,9 +191,8 @@ def _compare(
 
     if weights == "single":
         return Parity((row("single weights", network, limit),))
-    rounded = copy.deepcopy(network)
-    round_weights(rounded)
-    return Parity((row("rounded weights", rounded, limit), row("single weights", network, None)))
+    rounded = row("rounded weights", round_weights(network), limit)
+    return Parity((rounded, row("single weights", network, None)))
 
 
 def _measure(

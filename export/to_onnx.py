@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper, shape_inference
+from torch.fx.experimental.optimization import fuse
 
 from fcr_edge.errors import BundleError
 from fcr_edge.manifest import EmbeddingSpec, TensorSpec, VectorSpec
@@ -103,14 +104,17 @@ def check_graph(data: bytes, source: TensorSpec, target: Target) -> None:
     _check_values("output", model.graph.output, target.name, _target_shape(target))
 
 
-def round_weights(network: nn.Module) -> None:
-    """Round the weights that "half" would store in 16 bits, in place, keeping them float32.
+def round_weights(network: nn.Module) -> nn.Module:
+    """Return a copy whose weights are rounded as "half" stores them, in float32.
 
-    The reference for a file of half weights: what remains to differ is the runtime alone.
+    The reference for a file of half weights: what remains to differ is the runtime alone. Batch
+    normalisation is folded into the convolution before it first, as the exporter does.
     """
-    for parameter in network.parameters():
+    rounded: nn.Module = fuse(network.eval())
+    for parameter in rounded.parameters():
         if _is_large(tuple(parameter.shape)):
             parameter.data = parameter.data.half().float()
+    return rounded
 
 
 @contextlib.contextmanager

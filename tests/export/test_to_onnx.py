@@ -146,8 +146,7 @@ def test_a_generator_gives_the_same_faces_in_any_batch(generator, exported, size
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_an_embedder_gives_the_same_embeddings_in_any_batch(bundle, checkpoints, size):
-    network, _ = load_embedder(checkpoints[1])
-    round_weights(network)
+    network = round_weights(load_embedder(checkpoints[1])[0])
     batch = batch_of(size, bundle.manifest.embedder.input)
 
     one, other = run_onnx(bundle.model_bytes("embedder"), batch), run_torch(network, batch)
@@ -237,12 +236,24 @@ def test_biases_and_small_tensors_stay_single(small_half):
 
 
 def test_rounding_in_pytorch_is_rounding_in_the_file(small_half):
-    network = Small().eval()
-    round_weights(network)
+    network = round_weights(Small())
 
     assert np.abs(run_onnx(small_half, batch_of(3)) - run_torch(network, batch_of(3))).max() < (
         ROUNDING
     )
+
+
+def test_rounding_comes_after_batch_normalisation_is_folded():
+    torch.manual_seed(1)
+    norm = nn.BatchNorm2d(64)
+    norm.running_var.uniform_(0.01, 4)
+    narrow = nn.Conv2d(64, 3, 1)
+    network = nn.Sequential(nn.Conv2d(1, 64, 5, padding=2, bias=False), norm, narrow).eval()
+
+    exported = to_onnx(network, SKULL, FACE, "half")
+
+    expected = run_torch(round_weights(network), batch_of(3))
+    assert np.abs(run_onnx(exported, batch_of(3)) - expected).max() < ROUNDING
 
 
 def test_a_weight_too_large_for_16_bits_is_refused():
