@@ -322,6 +322,7 @@ def export_suppressor(
         input=source,
         output=target,
         least_confidence=float(checkpoint.data["least_confidence"]),
+        floors=tuple(checkpoint.data["floors"]),
         parity=parity.rows,
     )
     return entry, model

@@ -66,7 +66,8 @@ def _describe_model(entry: ModelEntry) -> Iterator[str]:
         yield (
             "- Output: skull, bone alone and confidence. Trained on simulated films only; not"
             " validated on the films of any X-ray unit. A mean confidence over the skull below"
-            f" {entry.least_confidence:.2f} gives a warning"
+            f" {entry.least_confidence:.2f} gives a warning. Skull below grey level"
+            f" {entry.floors[0]} and bone below {entry.floors[1]} go black"
         )
     for file in entry.files:
         yield (

@@ -285,12 +285,19 @@ class SuppressorEntry(ModelEntry):
     least_confidence: float
     """Mean confidence over the skull, 0 to 1, below which a film gets a warning; chosen on people
     set aside from training."""
+    floors: tuple[int, int]
+    """Grey levels, 0 to 255, of skull and of bone below which a pixel goes black: there black was
+    nearer to the truth than what the network drew, on people set aside from training."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(
             0 <= self.least_confidence <= 1,
             f"the suppressor's least confidence is {self.least_confidence}, not 0 to 1",
+        )
+        require(
+            len(self.floors) == 2 and all(0 <= floor <= 255 for floor in self.floors),
+            f"the suppressor's floors are {list(self.floors)}, not two grey levels of 0 to 255",
         )
         shapes = [(one.channels, one.height, one.width) for one in (self.input, self.output)]
         require(

@@ -76,11 +76,13 @@ class Suppressor:
     def separate(self, film: Film) -> Separation:
         """Take a standard film apart by `learned-1`. Raises FilmError where no skull is left.
 
-        The network was trained on simulated people. Nothing is added to what it draws: where the
-        mean confidence over the skull is below the bundle's limit, a warning says so.
+        The network was trained on simulated people. What it draws fainter than the bundle's floors
+        goes black; nothing is added. Where the mean confidence over the skull is below the
+        bundle's limit, a warning says so.
         """
         layers = self.session.run(imaging.to_tensor(film, self.entry.input))[0]
-        pictures = imaging.resize(imaging.to_picture(layers, self.entry.output), film.shape[:2])
+        drawn = clear_faint(imaging.to_picture(layers, self.entry.output), self.entry.floors)
+        pictures = imaging.resize(drawn, film.shape[:2])
         skull, bone, confidence = (pictures[:, :, [channel]] for channel in range(3))
         mean = average_confidence(skull, confidence)
         if mean is None:
@@ -132,6 +134,13 @@ def remove(film: Film, recipe: str) -> Film:
         known = [*RECIPES, LEARNED_RECIPE]
         raise ConfigError(f"soft-tissue recipe {recipe!r} is unknown: use one of {known}")
     return RECIPES[recipe](film)
+
+
+def clear_faint(
+    layers: UInt8[np.ndarray, "h w 3"], floors: tuple[int, int]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Blacken what is fainter than the floors of skull and bone: residue, not structure."""
+    return np.where(layers < np.array([*floors, 0], np.uint8), np.uint8(0), layers)
 
 
 def average_confidence(

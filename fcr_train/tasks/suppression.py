@@ -68,7 +68,7 @@ class SuppressorTask:
         rng = np.random.default_rng(_SPOIL_SEED)
         self.watched = to_batch(pixels, 0, 1)
         self.spoiled = spoil_batch(pixels, config.jitter.colour, rng)
-        self.least_confidence = 0.0
+        self.least_confidence, self.floors = 0.0, [0, 0]
         self.steps_per_epoch = config.schedule.steps_per_epoch or max(
             1, len(self.data) // config.schedule.batch_size
         )
@@ -113,13 +113,17 @@ class SuppressorTask:
             measured = measure(layers, watched[:, 1:])
             figures |= {f"{prefix}{name}": value for name, value in measured.items()}
         self.least_confidence = _find_least(layers)
+        self.floors = [
+            find_floor(layers[:, place], self.spoiled[:, 1 + place]) for place in range(2)
+        ]
         self._write_samples(out / "samples" / f"epoch_{epoch:04d}.png", layers)
         return {**figures, "least_confidence": self.least_confidence}
 
     def checkpoint(self, step: int, network: nn.Module) -> Checkpoint:
-        """Describe the network, with the confidence below which a film deserves a warning."""
+        """Describe the network, with what the field compares its numbers with."""
         made = describe("suppressor", self.plan, self.held_out, step, network)
-        return replace(made, data={**made.data, "least_confidence": self.least_confidence})
+        limits = {"least_confidence": self.least_confidence, "floors": self.floors}
+        return replace(made, data={**made.data, **limits})
 
     def _write_samples(self, path: Path, layers: Float32[Tensor, "n 3 h w"]) -> None:
         films, targets = window(self.spoiled[:, :1]), self.spoiled[:, 1:]
@@ -161,6 +165,19 @@ def measure(
         for place, name in enumerate(PICTURES)
         for figure, values in figures.items()
     } | {"doubt_rank": float(stats.spearmanr(doubt.numpy(), off.numpy()).statistic)}
+
+
+def find_floor(drawn: Float32[Tensor, "n h w"], truth: Float32[Tensor, "n h w"]) -> int:
+    """Return the grey level below which black is nearer to the truth than the drawing.
+
+    It is the level that leaves the least absolute error in all when what is fainter goes black.
+    """
+    level = (drawn * 255).round().int().flatten()
+    kept = torch.bincount(level, (drawn - truth).abs().flatten().double(), minlength=256)
+    cleared = torch.bincount(level, truth.flatten().double(), minlength=256)
+    gain = (kept - cleared).cumsum(0)  # by a floor just above each level
+    best = int(gain.argmax())
+    return best + 1 if gain[best] > 0 else 0
 
 
 def _find_least(layers: Float32[Tensor, "n 3 h w"]) -> float:

@@ -84,6 +84,7 @@ def describe_whole() -> Description:
             input=xray,
             output=TensorSpec("layers", channels=3, height=32, width=32, low=0, high=1),
             least_confidence=0.4,
+            floors=(12, 6),
             **COMMON,
         ),
         fusion=Fusion(Scale(0.1, 0.2), Scale(-0.1, 0.3), people=40, simulated=True),
@@ -165,6 +166,7 @@ def test_what_a_bundle_lacks_is_neither_written_nor_given(folder):
     [
         ({"suppressor": {"output": {"channels": 1}}}, "not one channel into three"),
         ({"suppressor": {"least_confidence": 1.5}}, "least confidence is 1.5"),
+        ({"suppressor": {"floors": [12, 256]}}, r"floors are \[12, 256\]"),
         ({"soft_tissue": "classical-1"}, "'classical-1' stands with a suppressor"),
         ({"suppressor": None}, "'learned-1' stands without a suppressor"),
         ({"film": {"output": {"values": ["frontal", "frontal"]}}}, "names 2 values, 1 of them"),

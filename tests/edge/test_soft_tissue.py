@@ -34,7 +34,11 @@ class PlainSession:
         return SessionInfo("cpu", "none", "none", "a" * 64)
 
 
-def make_suppressor(make: Callable[[np.ndarray], np.ndarray], least: float = 0.5) -> Suppressor:
+def make_suppressor(
+    make: Callable[[np.ndarray], np.ndarray],
+    least: float = 0.5,
+    floors: tuple[int, int] = (0, 0),
+) -> Suppressor:
     picture = TensorSpec("film", channels=1, height=SIDE, width=SIDE, low=0, high=1)
     entry = SuppressorEntry(
         architecture="SuppressorUnet",
@@ -52,6 +56,7 @@ def make_suppressor(make: Callable[[np.ndarray], np.ndarray], least: float = 0.5
         input=picture,
         output=replace(picture, name="layers", channels=3),
         least_confidence=least,
+        floors=floors,
     )
     return Suppressor(PlainSession(make), entry)
 
@@ -97,6 +102,20 @@ def test_low_confidence_gives_a_warning_with_the_figure(film: np.ndarray) -> Non
 
     (warning,) = made.warnings
     assert "mean confidence over the skull is 0.50, below 0.60" in warning
+
+
+def test_what_is_fainter_than_the_floors_goes_black() -> None:
+    film = np.full((SIDE, SIDE, 1), 200, np.uint8)
+    film[:, : SIDE // 4] = 30  # bone of 15
+
+    made = soft_tissue.separate(film, "learned-1", make_suppressor(draw_layers, floors=(30, 16)))
+
+    assert made.bone is not None
+    assert made.confidence is not None
+    assert (made.skull[0, : SIDE // 4] == 30).all()
+    assert not made.bone[0, : SIDE // 4].any()
+    assert (made.bone[0, SIDE // 4 :] == 100).all()
+    assert made.confidence[0, 0, 0] == 255
 
 
 def test_a_film_without_a_skull_is_refused(film: np.ndarray) -> None:

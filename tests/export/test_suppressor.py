@@ -34,7 +34,8 @@ def suppressor(tmp_path_factory):
     network = SuppressorUnet(config)
     for _ in range(3):
         network(torch.rand(2, 1, 64, 64))
-    data = {"sha256": "d" * 64, "people": 8, "films": "xray", "least_confidence": LIMIT}
+    data = {"sha256": "d" * 64, "people": 8, "films": "xray"}
+    data |= {"least_confidence": LIMIT, "floors": [9, 4]}
     path = tmp_path_factory.mktemp("suppressor") / "suppressor.safetensors"
     save_checkpoint(
         path,
@@ -81,13 +82,14 @@ def test_the_bundle_holds_the_suppressor_and_its_recipe(learned):
     assert learned.manifest.soft_tissue == "learned-1"
     assert (learned.folder / SUPPRESSOR_FILE).is_file()
     assert entry.least_confidence == LIMIT
+    assert entry.floors == (9, 4)
     assert (entry.input.height, entry.output.channels) == (176, 3)
     (row,) = entry.parity
     assert row.passed
     assert row.limit == MAX_LAYER_DIFFERENCE
     card = (learned.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "## The suppressor" in card
-    assert "below 0.25 gives a warning" in card
+    assert "below 0.25 gives a warning. Skull below grey level 9 and bone below 4 go black" in card
 
 
 def test_the_field_computes_what_the_workshop_does(learned, suppressor, films):

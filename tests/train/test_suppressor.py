@@ -22,7 +22,7 @@ from fcr_train.layers import layer_batches, load_layers, spoil, window
 from fcr_train.losses import laplace, ms_ssim
 from fcr_train.suppressor import HALF_CONFIDENCE, SuppressorUnet, load_suppressor
 from fcr_train.tasks import Plan, SuppressorTask
-from fcr_train.tasks.suppression import measure
+from fcr_train.tasks.suppression import find_floor, measure
 from fcr_train.trainer import CHECKPOINT_FILE, STATE_FILE, Streams, train
 
 SIDE = 96
@@ -235,6 +235,17 @@ def test_figures_of_a_perfect_and_of_a_wrong_picture() -> None:
     assert figures["skull_ms_ssim"] == pytest.approx(1)
 
 
+def test_the_floor_is_where_black_stops_being_nearer() -> None:
+    truth = torch.zeros(1, 16, 16)
+    truth[:, 8:] = 0.5
+    drawn = truth.clone()
+    drawn[:, :8] = torch.linspace(0, 10, 128).reshape(8, 16) / 255  # residue of up to 10 levels
+    drawn[:, 8] = 12 / 255  # structure drawn too faint: black would be worse
+
+    assert find_floor(drawn, truth) == 11
+    assert find_floor(truth, truth) == 0
+
+
 def test_training_learns_resumes_and_keeps_the_limit(
     layers_folder: Path, config: SuppressorConfig, tmp_path: Path
 ) -> None:
@@ -254,6 +265,7 @@ def test_training_learns_resumes_and_keeps_the_limit(
     assert all(torch.equal(one.tensors[name], other.tensors[name]) for name in one.tensors)
     assert one.data["least_confidence"] == other.data["least_confidence"]
     assert 0 < one.data["least_confidence"] < 1
+    assert one.data["floors"] == other.data["floors"]
     assert one.data["films"] == "xray"
     assert (whole / STATE_FILE).exists()
     assert imaging.read_picture(whole / "samples" / "epoch_0002.png").shape == (6 * 176, 2 * 176)
