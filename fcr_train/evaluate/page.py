@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jinja2
+import numpy as np
 
 import fcr_edge
+from fcr_edge import imaging
 from fcr_edge.errors import DataError
 from fcr_train.evaluate.card import list_limits, render_card
 from fcr_train.evaluate.figures import build_figures
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from fcr_train.evaluate.study import Study
 
 PAGE, RECORD, CARD = "index.html", "report.json", "MODEL_CARD.md"
-MEDIA_TYPES = {"svg": "image/svg+xml", "png": "image/png"}
 SECTIONS = (
     (
         "images",
@@ -184,8 +185,15 @@ def render_page(study: Study, tables: Sequence[Table], pictures: Sequence[Illust
 
 
 def _embed(picture: Illustration) -> str:
-    data = base64.b64encode(picture.data).decode()
-    return f"data:{MEDIA_TYPES[picture.format]};base64,{data}"
+    """Write a picture into the page; sheets as JPEG, a third of the PNG beside the page."""
+    if picture.format == "svg":
+        return _write_uri("svg+xml", picture.data)
+    sheet = imaging.decode_picture(picture.data, picture.name)
+    return _write_uri("jpeg", imaging.encode_jpeg(sheet.astype(np.uint8)))
+
+
+def _write_uri(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _write_network(network: Network | None) -> str:
