@@ -14,7 +14,7 @@ from fcr_edge.pose import LANDMARKS, RIM
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jaxtyping import Float32, UInt8
+    from jaxtyping import Float32, Float64, UInt8
 
     from fcr_edge.pose import Matrix, Places, View
 
@@ -39,6 +39,12 @@ FILLED = 0.25
 """Share of films that the head fills, as those that orthodontists take."""
 CLOSE = 0.06
 """Share of films that show a part of a head."""
+STRETCH = 0.2
+"""Standard deviation of the logarithm by which a part of a head is longer or broader than drawn:
+proportions of real heads differ more than those of simulated ones, and a network that knows these
+places landmarks by the outline of the whole head."""
+PARTS = 6
+"""Places along each axis where that is drawn."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ class Film:
 def draw_film(one: Film, size: int, rng: np.random.Generator) -> Example:
     """Draw a film of one head as it may arrive, `size` pixels on a side."""
     is_upright, is_aligned = rng.random(2) < (UPRIGHT, ALIGNED)
+    one = stretch(one, rng)
     to_picture = _draw_move(one, size, rng, is_aligned)
     levels = _warp(_cut(one.pixels, rng), to_picture, size)
     places: Places = pose.apply(to_picture, one.places) / size
@@ -104,6 +111,32 @@ def draw_other(levels: Levels, rng: np.random.Generator) -> Example:
     bounds = _draw_field(rng, is_aligned=rng.random() < 0.5)
     made = _arrive(levels, bounds, {"skull": 0.0}, None, "frontal", rng.random() < 0.5, rng)
     return Example(made.picture, findings={"skull": 0.0})
+
+
+def stretch(one: Film, rng: np.random.Generator) -> Film:
+    """Stretch rows and columns unevenly, the ends staying where they are."""
+    moved, places = one.pixels.astype(np.float32), one.places.copy()
+    for axis, side in enumerate(one.pixels.shape):
+        knots = rng.normal(0, STRETCH, PARTS)
+        length = np.exp(np.interp(np.arange(side), np.linspace(0, side - 1, PARTS), knots))
+        edges = np.concatenate([[0], np.cumsum(length)]) * (side / length.sum())
+        places[:, 1 - axis] = np.interp(places[:, 1 - axis], np.arange(side + 1), edges)
+        moved = _take_lines(
+            moved, np.interp(np.arange(side) + 0.5, edges, np.arange(side + 1)), axis
+        )
+    return Film(np.rint(moved).astype(np.uint8), places, one.view)
+
+
+def _take_lines(
+    levels: Float32[np.ndarray, "h w"], places: Float64[np.ndarray, " n"], axis: int
+) -> Float32[np.ndarray, "h w"]:
+    """Take lines at places along an axis, between their neighbours."""
+    at = (places - 0.5).clip(0, levels.shape[axis] - 1.001)
+    before = at.astype(int)
+    share = np.expand_dims((at - before).astype(np.float32), 1 - axis)
+    first, second = (np.take(levels, before + step, axis) for step in (0, 1))
+    taken: Float32[np.ndarray, "h w"] = first + (second - first) * share
+    return taken
 
 
 def _draw_move(one: Film, size: int, rng: np.random.Generator, is_aligned: bool) -> Matrix:

@@ -240,8 +240,9 @@ STRANGERS: tuple[Callable[[int, np.random.Generator], Levels], ...] = (
     draw_limb,
     draw_portrait,
     draw_portrait,
+    draw_portrait,
 )
-"""What is drawn; scenes and portraits vary most, and come twice."""
+"""What is drawn; scenes and portraits vary most, and portraits are nearest to a head's film."""
 
 
 def _plain(levels: np.ndarray) -> Levels:

@@ -20,7 +20,14 @@ from fcr_train.cli import app
 from fcr_train.config import FilmConfig, load_preset
 from fcr_train.dataset import read_dataset
 from fcr_train.film_network import FilmNetwork, load_film_network
-from fcr_train.film_pictures import ASKED, OTHER_SIDE, Film, draw_film, draw_two_heads
+from fcr_train.film_pictures import (
+    ASKED,
+    OTHER_SIDE,
+    Film,
+    draw_film,
+    draw_two_heads,
+    stretch,
+)
 from fcr_train.film_strangers import STRANGERS, draw_stranger
 from fcr_train.landmarks import read_landmarks
 from fcr_train.tasks import FilmTask, Plan, filming
@@ -116,6 +123,23 @@ def test_the_places_of_an_example_lie_on_its_picture(view: pose.View) -> None:
         hits.append(made.picture[rows, columns].max() >= 0.9 * brightest)
     assert len(hits) > 10
     assert np.mean(hits) > 0.8  # a collimator may cover the spot
+
+
+def test_a_stretched_film_takes_its_landmarks_along() -> None:
+    pixels = np.zeros((200, 150), np.uint8)
+    pixels[80:86, 100:106] = 255
+    places = np.full((len(LANDMARKS), 2), np.nan)
+    places[0] = (103, 83)
+    moves = []
+
+    for seed in range(20):
+        made = stretch(Film(pixels, places, "lateral"), np.random.default_rng(seed))
+        spot = np.argwhere(made.pixels > 128).mean(axis=0) + 0.5
+        assert made.places[0] == pytest.approx(spot[::-1], abs=1)
+        assert np.isnan(made.places[1:]).all()
+        moves.append(made.places[0] - places[0])
+
+    assert np.std(moves, axis=0).min() > 3
 
 
 def test_what_an_example_asks_is_what_was_done_to_it() -> None:
