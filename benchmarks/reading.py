@@ -81,7 +81,7 @@ def time_steps(
         standard = timed("standard film, as it lies", lambda: film.standardise_xray(xray))
     else:
         standard = timed("standard film, put right", lambda: model.understand(xray).film)
-    recipe = "classical-1" if network is None else "learned-1"
+    recipe = "classical-2" if network is None else "learned-1"
     timed(f"soft tissue, {recipe}", lambda: soft_tissue.separate(standard, recipe, network))
     steps[TOTAL] = sum(steps.values()) - steps["decoded in this process"]
     height, width = xray.pixels.shape

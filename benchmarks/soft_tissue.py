@@ -40,7 +40,7 @@ from fcr_train.dataset import Dataset, read_dataset
 from fcr_train.evaluate.intervals import estimate_mean
 from fcr_train.suppressor import load_suppressor
 
-RECIPES = ("learned-1", "classical-1", "none")
+RECIPES = ("learned-1", "classical-2", "classical-1", "none")
 FIGURES = ("psnr", "ms_ssim", "mae")
 COMPARED = 7
 """Every so-manieth pixel is taken for the rank correlation of confidence and error."""

@@ -278,6 +278,13 @@ def open_bright(values: Float32[np.ndarray, "h w"], diameter: int) -> Float32[np
     return cv2.morphologyEx(values, cv2.MORPH_OPEN, _disc(diameter))
 
 
+def find_threshold(levels: Float32[np.ndarray, " n"]) -> float:
+    """Find the level in [0, 1] that best parts dark from bright: Otsu 1979, on 256 levels."""
+    counted = np.rint(levels * 255).astype(np.uint8)[None]
+    threshold, _ = cv2.threshold(counted, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
+    return float(threshold) / 255
+
+
 def keep_large_regions(mask: Mask, share: float) -> Mask:
     """Keep connected regions (8 neighbours) of at least `share` (0 to 1) of the largest's area."""
     _, labels, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))

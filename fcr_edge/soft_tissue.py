@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fcr_edge import imaging
+from fcr_edge import classical, imaging
 from fcr_edge.errors import ConfigError, FilmError
 from fcr_edge.manifest import LEARNED_RECIPE
 from fcr_edge.sessions import open_session
@@ -16,35 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import ExitStack
 
-    from jaxtyping import Float32, UInt8
+    from jaxtyping import UInt8
 
     from fcr_edge.bundle import Bundle
     from fcr_edge.manifest import SuppressorEntry
     from fcr_edge.sessions import Device, Session
 
     Film = UInt8[np.ndarray, "h w 1"]
-    Levels = Float32[np.ndarray, "h w"]
 
 BONE_LEVEL = 16
 """Grey level from which on a pixel of a learned skull counts as skull, 0 to 255."""
 LEAST_SKULL = 0.02
 """Share of the film that a skull covers at least; the smallest head on a film covers a tenth."""
-
-# The numbers of classical-1, found by eye on real lateral films; a change makes a new recipe.
-LAYER_WIDTH = 33 / 256
-"""Structures narrower than this share of the side may be bone: 36 mm on a 281 mm field."""
-FLOOR = 0.025
-"""Grey level, as a share of 255, below which structure is taken for soft tissue."""
-BRIDGE = 9 / 256
-"""Gap between pieces of one skull, as a share of the side."""
-CLOSING = 21 / 256
-"""Gap in the outline of a skull that is closed, as a share of the side."""
-MARGIN = 5 / 256
-"""What a closed outline reaches beyond the bone, as a share of the side."""
-PIECE = 0.1
-"""Least area of a piece that belongs to the skull, as a share of the largest's."""
-GAMMA = 0.7
-"""Exponent that lifts thin bone, applied to levels in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -168,69 +151,8 @@ def keep_all(film: Film) -> Film:
     return film
 
 
-def remove_classical_1(film: Film) -> Film:
-    """Cut the skull out along its outline and lift its bone out of the smooth layer behind.
-
-    Soft tissue attenuates little and changes slowly, cortical bone is narrow and bright: so a grey
-    opening by a disc wider than any cortex is taken for the soft layer, and its rest (the top-hat
-    transform; Serra 1982) for bone. The large pieces of bone, their gaps closed and holes filled,
-    are the skull; all outside goes black, as where somebody cuts a film by hand. Inside, film and
-    bone count half each: soft tissue in front of and behind bone stays in the film's half, and
-    thick soft edges such as lips may leave a faint trace.
-    """
-    levels = film[:, :, 0].astype(np.float32) / 255
-    side = max(levels.shape)
-    inside = _exposed_area(levels)
-    skull = np.zeros_like(levels)
-    skull[inside] = _cut_out(levels[inside], side)
-    return np.rint(skull * 255).astype(np.uint8)[:, :, None]
-
-
-def _exposed_area(levels: Levels) -> tuple[slice, slice]:
-    """Bound the exposed rows and columns, so that a black margin is no edge of anything."""
-    exposed = levels > 8 / 255
-    rows, columns = np.flatnonzero(exposed.any(axis=1)), np.flatnonzero(exposed.any(axis=0))
-    if len(rows) == 0:
-        raise FilmError("the film is black: check the exposure, or that the right file was given")
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-
-
-def _subtract_soft_layer(levels: Levels, side: int) -> Levels:
-    width = max(3, round(LAYER_WIDTH * side))
-    padded = np.pad(levels, width, mode="edge")
-    layer = imaging.blur(imaging.open_bright(padded, width), width / 6)
-    rest: Levels = levels - layer[width:-width, width:-width] - np.float32(FLOOR)
-    return rest.clip(0)
-
-
-def _cut_out(levels: Levels, side: int) -> Levels:
-    bone = _subtract_soft_layer(levels, side)
-    region = _outline_skull(bone, levels, side)
-    film_half = _stretch(levels, *np.percentile(levels[region], (2, 99)))
-    bone_half = _stretch(bone, 0, np.percentile(bone[bone > FLOOR], 97)) ** GAMMA
-    return imaging.blur(region.astype(np.float32), 1.5) * (film_half + bone_half) / 2
-
-
-def _outline_skull(bone: Levels, levels: Levels, side: int) -> imaging.Mask:
-    """Find the region of the large pieces of bone, without labels, markers and loose pieces."""
-    solid = imaging.open_bright((bone > FLOOR).astype(np.float32), 3) > 0
-    if not solid.any():
-        raise FilmError("no bone stands out from the film: check exposure and polarity")
-    pieces = imaging.keep_large_regions(imaging.dilate(solid, round(BRIDGE * side)), PIECE)
-    # A vault that the film cuts off is closed by the film's edge, where it is as bright as bone.
-    edge = np.ones_like(pieces)
-    edge[4:-4, 4:-4] = False
-    pieces |= edge & (levels > np.percentile(levels[pieces], 25))
-    closed = imaging.erode(imaging.dilate(pieces, round(CLOSING * side)), round(CLOSING * side))
-    region = imaging.erode(imaging.fill_holes(closed), round(MARGIN * side))
-    return imaging.keep_large_regions(region, PIECE)
-
-
-def _stretch(levels: Levels, low: float, high: float) -> Levels:
-    return ((levels - np.float32(low)) / np.float32(max(high - low, 1e-6))).clip(0, 1)
-
-
 RECIPES: dict[str, Callable[[Film], Film]] = {
     "none": keep_all,
-    "classical-1": remove_classical_1,
+    "classical-2": classical.cut_out,
+    "classical-1": classical.lift_bone,
 }

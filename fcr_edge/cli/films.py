@@ -124,7 +124,9 @@ def preprocess(
     bundle: BundleOption = None,
     recipe: Annotated[
         str | None,
-        typer.Option(help="Soft-tissue recipe: learned-1, classical-1 or none (the bundle's)."),
+        typer.Option(
+            help="Soft-tissue recipe: learned-1, classical-2, classical-1 or none (the bundle's)."
+        ),
     ] = None,
     keep_steps: Annotated[
         bool, typer.Option("--keep-steps", help="Write a sheet of every step beside the skull.")

@@ -105,6 +105,17 @@ def test_classical_recipe_keeps_the_ring_and_cuts_the_disc_off_around_it() -> No
     assert skull[radius > 95].max() < 10
 
 
+def test_cutting_out_keeps_the_film_inside_the_ring_as_it_is() -> None:
+    standard = film.standardise(make_film())
+
+    skull = soft_tissue.remove(standard, "classical-2")
+
+    y, x = np.mgrid[:256, :256] - 128
+    radius = np.hypot(y, x) * 300 / 256
+    np.testing.assert_array_equal(skull[radius < 80], standard[radius < 80])
+    assert skull[radius > 95].max() < 10
+
+
 def test_none_leaves_the_film_alone() -> None:
     standard = film.standardise(make_film())
 
@@ -116,19 +127,21 @@ def test_unknown_recipe_lists_the_known_ones() -> None:
         soft_tissue.remove(film.standardise(make_film()), "magic")
 
 
-def test_film_without_bone_is_refused() -> None:
+@pytest.mark.parametrize("recipe", ["classical-1", "classical-2"])
+def test_film_without_bone_is_refused(recipe: str) -> None:
     y = np.linspace(0, 255, 256).astype(np.uint8)
     gradient = np.repeat(y[:, None], 256, axis=1)[:, :, None]
 
     with pytest.raises(FilmError, match="no bone"):
-        soft_tissue.remove(gradient, "classical-1")
+        soft_tissue.remove(gradient, recipe)
 
 
+@pytest.mark.parametrize("recipe", ["classical-1", "classical-2"])
 @pytest.mark.parametrize("number", [1, 9, 17, 24])
-def test_real_film_becomes_a_skull(cephalograms: Path, number: int) -> None:
+def test_real_film_becomes_a_skull(cephalograms: Path, number: int, recipe: str) -> None:
     path = cephalograms / f"{number:03d}.jpg"
     standard = film.standardise_xray(reading.read_film(path))
 
-    skull = soft_tissue.remove(standard, "classical-1")
+    skull = soft_tissue.remove(standard, recipe)
 
     assert 0.1 < (skull > 60).mean() < 0.65  # a skull, and black around it

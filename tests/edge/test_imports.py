@@ -23,6 +23,7 @@ USES_PIXELS = {
         "film",
         "dicom",
         "reading",
+        "classical",
         "deidentify",
         "soft_tissue",
         "photo",
