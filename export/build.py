@@ -322,7 +322,7 @@ def export_suppressor(
         input=source,
         output=target,
         least_confidence=float(checkpoint.data["least_confidence"]),
-        floors=tuple(checkpoint.data["floors"]),
+        floors=(int(checkpoint.data["skull_floor"]), int(checkpoint.data["bone_floor"])),
         parity=parity.rows,
     )
     return entry, model

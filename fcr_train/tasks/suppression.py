@@ -68,7 +68,7 @@ class SuppressorTask:
         rng = np.random.default_rng(_SPOIL_SEED)
         self.watched = to_batch(pixels, 0, 1)
         self.spoiled = spoil_batch(pixels, config.jitter.colour, rng)
-        self.least_confidence, self.floors = 0.0, [0, 0]
+        self.limits = {"least_confidence": 0.0, "skull_floor": 0, "bone_floor": 0}
         self.steps_per_epoch = config.schedule.steps_per_epoch or max(
             1, len(self.data) // config.schedule.batch_size
         )
@@ -112,18 +112,17 @@ class SuppressorTask:
             layers = separate(network.eval(), window(watched[:, :1]), self.device)
             measured = measure(layers, watched[:, 1:])
             figures |= {f"{prefix}{name}": value for name, value in measured.items()}
-        self.least_confidence = _find_least(layers)
-        self.floors = [
-            find_floor(layers[:, place], self.spoiled[:, 1 + place]) for place in range(2)
-        ]
+        self.limits["least_confidence"] = _find_least(layers)
+        for place, name in enumerate(PICTURES):
+            floor = find_floor(layers[:, place], self.spoiled[:, 1 + place])
+            self.limits[f"{name}_floor"] = floor
         self._write_samples(out / "samples" / f"epoch_{epoch:04d}.png", layers)
-        return {**figures, "least_confidence": self.least_confidence}
+        return {**figures, "least_confidence": self.limits["least_confidence"]}
 
     def checkpoint(self, step: int, network: nn.Module) -> Checkpoint:
         """Describe the network, with what the field compares its numbers with."""
         made = describe("suppressor", self.plan, self.held_out, step, network)
-        limits = {"least_confidence": self.least_confidence, "floors": self.floors}
-        return replace(made, data={**made.data, **limits})
+        return replace(made, data={**made.data, **self.limits})
 
     def _write_samples(self, path: Path, layers: Float32[Tensor, "n 3 h w"]) -> None:
         films, targets = window(self.spoiled[:, :1]), self.spoiled[:, 1:]
@@ -177,7 +176,7 @@ def find_floor(drawn: Float32[Tensor, "n h w"], truth: Float32[Tensor, "n h w"])
     cleared = torch.bincount(level, truth.flatten().double(), minlength=256)
     gain = (kept - cleared).cumsum(0)  # by a floor just above each level
     best = int(gain.argmax())
-    return best + 1 if gain[best] > 0 else 0
+    return min(best + 1, 255) if gain[best] > 0 else 0
 
 
 def _find_least(layers: Float32[Tensor, "n 3 h w"]) -> float:

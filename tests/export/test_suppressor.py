@@ -35,7 +35,7 @@ def suppressor(tmp_path_factory):
     for _ in range(3):
         network(torch.rand(2, 1, 64, 64))
     data = {"sha256": "d" * 64, "people": 8, "films": "xray"}
-    data |= {"least_confidence": LIMIT, "floors": [9, 4]}
+    data |= {"least_confidence": LIMIT, "skull_floor": 9, "bone_floor": 4}
     path = tmp_path_factory.mktemp("suppressor") / "suppressor.safetensors"
     save_checkpoint(
         path,

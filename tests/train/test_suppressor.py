@@ -265,7 +265,8 @@ def test_training_learns_resumes_and_keeps_the_limit(
     assert all(torch.equal(one.tensors[name], other.tensors[name]) for name in one.tensors)
     assert one.data["least_confidence"] == other.data["least_confidence"]
     assert 0 < one.data["least_confidence"] < 1
-    assert one.data["floors"] == other.data["floors"]
+    assert one.data["skull_floor"] == other.data["skull_floor"]
+    assert 0 <= one.data["bone_floor"] <= 255
     assert one.data["films"] == "xray"
     assert (whole / STATE_FILE).exists()
     assert imaging.read_picture(whole / "samples" / "epoch_0002.png").shape == (6 * 176, 2 * 176)
