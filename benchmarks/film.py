@@ -398,7 +398,8 @@ def main(
     torch.set_num_threads(2)
     simulated = read_simulated(data, people)
     films = [row.path for row in read_dataset(data).pictures if row.kind == "xray"][:4]
-    entry, model = export_film(film, films, "single", "NOASSERTION")
+    entry, exported = export_film(film, films)
+    (model,) = exported.values()
     with open_session(model, "cpu") as session:
 
         def ask(pixels: np.ndarray) -> Understanding:

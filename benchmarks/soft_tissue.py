@@ -29,7 +29,7 @@ from scipy import stats
 from skimage.feature import match_template
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as ms_ssim
 
-from export.build import choose_films, export_suppressor
+from export.build import SUPPRESSOR_FILE, choose_films, export_suppressor
 from fcr_edge import film, imaging, reading, soft_tissue
 from fcr_edge.errors import DataError
 from fcr_edge.latency import describe_machine
@@ -152,8 +152,8 @@ def real(
 @contextlib.contextmanager
 def ready(checkpoint: Path, films: list[Path]) -> Iterator[Suppressor]:
     """Run a checkpoint's network as the field does: exported, in ONNX Runtime on the CPU."""
-    entry, model = export_suppressor(checkpoint, films)
-    with open_session(model, "cpu") as session:
+    entry, exported = export_suppressor(checkpoint, films)
+    with open_session(exported[SUPPRESSOR_FILE], "cpu") as session:
         yield Suppressor(session, entry)
 
 

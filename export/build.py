@@ -19,6 +19,7 @@ from export.card import render_card
 from export.parity import (
     compare_embedder,
     compare_film,
+    compare_half,
     compare_suppressor,
     compare_translator,
     draw_faces,
@@ -27,6 +28,7 @@ from export.parity import (
     read_skulls,
     tell_skulls,
 )
+from export.to_fp16 import to_half
 from export.to_onnx import IR_VERSION, OPSET, to_onnx
 from fcr_edge.bundle import check_replaceable, describe_model, write_bundle
 from fcr_edge.errors import BundleError, DataError
@@ -62,8 +64,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from export.parity import Parity, Pictures
-    from export.to_onnx import Weights
-    from fcr_edge.manifest import Fusion, Manifest, Role, Scalar
+    from export.to_onnx import Target, Weights
+    from fcr_edge.manifest import Fusion, Manifest, ModelFile, ParityRow, Scalar
+
+    Compare = Callable[[nn.Module, bytes, Pictures, Weights], Parity]
     from fcr_train.checkpoint import Checkpoint
 
 logger = logging.getLogger(__name__)
@@ -75,6 +79,7 @@ SUPPRESSOR_FILE = "suppressor.onnx"
 
 UNSTATED_LICENCE = "NOASSERTION"
 """What SPDX writes where nobody has said anything."""
+SINGLE_ENDING, HALF_ENDING = ".onnx", ".fp16.onnx"
 
 PARITY_FILMS = 8
 """Films that choose_films takes: both views of several people, a few seconds of work."""
@@ -84,6 +89,18 @@ FILM_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm")
 STEPS = 6
 """What build_bundle counts: film model and suppressor, films read, translator, faces, embedder,
 the folder."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """In which form networks go into a bundle."""
+
+    weights: Weights = "single"
+    """How large weights of the networks of 32 bits are stored; see to_onnx."""
+    fp16: bool = False
+    """Whether each network comes a second time, computing in 16 bits; see to_fp16."""
+    licence: str = UNSTATED_LICENCE
+    """SPDX identifier of the licence of the weights."""
 
 
 def build_bundle(
@@ -96,8 +113,7 @@ def build_bundle(
     evaluation: Path | None = None,
     suppressor: Path | None = None,
     film: Path | None = None,
-    weights: Weights = "single",
-    licence: str = UNSTATED_LICENCE,
+    form: Form = Form(),
     progress: Callable[[int, int], None] | None = None,
 ) -> Manifest:
     """Export trained networks into a bundle; whatever fails, nothing is written.
@@ -114,8 +130,7 @@ def build_bundle(
             and its translator has to come from skulls cut out by hand.
         film: Checkpoint of a network that tells what a film shows; without one the bundle takes
             films as they are.
-        weights: How large weights are stored; see to_onnx.
-        licence: SPDX identifier of the licence of the weights.
+        form: In which form networks are written.
         progress: Called with (steps done, STEPS).
 
     Raises:
@@ -134,23 +149,23 @@ def build_bundle(
     models: dict[str, bytes] = {}
     seer = remover = None
     if film is not None:
-        seer, models[FILM_FILE] = export_film(film, films, weights, licence)
+        seer, exported = export_film(film, films, form)
+        models |= exported
     if suppressor is not None:
         _refuse_other_skulls(drawn)
-        remover, models[SUPPRESSOR_FILE] = export_suppressor(suppressor, films, weights, licence)
+        remover, exported = export_suppressor(suppressor, films, form)
+        models |= exported
     tell(1, STEPS)
     recipe, skulls = _make_skulls(films, drawn, remover, models.get(SUPPRESSOR_FILE, b""))
     tell(2, STEPS)
 
-    drawer, models[TRANSLATOR_FILE] = _export_translator(
-        _Trained(translator, generator, drawn), skulls, weights, licence
-    )
+    drawer, exported = _export_translator(_Trained(translator, generator, drawn), skulls, form)
+    models |= exported
     tell(3, STEPS)
     faces = draw_faces(models[TRANSLATOR_FILE], skulls, drawer.output, _portrait(embedded))
     tell(4, STEPS)
-    comparer, models[EMBEDDER_FILE] = _export_embedder(
-        _Trained(embedder, network, embedded), faces, weights, licence
-    )
+    comparer, exported = _export_embedder(_Trained(embedder, network, embedded), faces, form)
+    models |= exported
     tell(5, STEPS)
 
     description = Description(
@@ -194,70 +209,101 @@ def _make_skulls(
     return recipe, tell_skulls(skulls, _conditions(drawn))
 
 
+@dataclass(frozen=True)
+class _Graphs:
+    """A network as ONNX files, and how they compare."""
+
+    files: tuple[ModelFile, ...]
+    parity: tuple[ParityRow, ...]
+    models: dict[str, bytes]
+    """Name of the file -> bytes."""
+
+
+def _export(
+    network: nn.Module,
+    path: str,
+    sides: tuple[TensorSpec, Target],
+    pictures: Pictures,
+    form: Form,
+    compare: Compare,
+) -> _Graphs:
+    """Export a network of these input and output, compared on pictures. Raises BundleError."""
+    model = to_onnx(network, *sides, form.weights)
+    parity = compare(network, model, pictures, form.weights)
+    _insist(parity, path)
+    files, models, rows = [describe_model(path, model, form.weights)], {path: model}, parity.rows
+    if form.fp16:
+        path = path.replace(SINGLE_ENDING, HALF_ENDING)
+        models[path] = half = to_onnx(to_half(network), *sides)
+        parity = compare_half(model, half, pictures, sides[1])
+        _insist(parity, path)
+        files.append(describe_model(path, half, "half", "fp16"))
+        rows += parity.rows
+    return _Graphs(tuple(files), rows, models)
+
+
 def _export_translator(
-    trained: _Trained, skulls: Pictures, weights: Weights, licence: str
-) -> tuple[TranslatorEntry, bytes]:
+    trained: _Trained, skulls: Pictures, form: Form
+) -> tuple[TranslatorEntry, dict[str, bytes]]:
     """Export a translator, compared with PyTorch on these skulls. Raises BundleError."""
     drawn = trained.checkpoint
     face = replace(_skull(drawn), name="face", channels=3)
-    model = to_onnx(trained.network, _skull(drawn), face, weights)
-    parity = compare_translator(trained.network, model, skulls, weights)
-    _insist(parity, "translator")
+    sides = _skull(drawn), face
+    graphs = _export(trained.network, TRANSLATOR_FILE, sides, skulls, form, compare_translator)
     entry = TranslatorEntry(
-        **_describe_training(trained.path, trained.network, drawn, licence),
-        files=(describe_model(TRANSLATOR_FILE, model, weights),),
+        **_describe_training(trained.path, trained.network, drawn, form.licence),
+        files=graphs.files,
         input=_skull(drawn),
         output=face,
         conditions=_conditions(drawn),
-        parity=parity.rows,
+        parity=graphs.parity,
     )
-    return entry, model
+    return entry, graphs.models
 
 
 def _export_embedder(
-    trained: _Trained, faces: Pictures, weights: Weights, licence: str
-) -> tuple[EmbedderEntry, bytes]:
+    trained: _Trained, faces: Pictures, form: Form
+) -> tuple[EmbedderEntry, dict[str, bytes]]:
     """Export an embedder, compared with PyTorch on these faces. Raises BundleError."""
     portrait = _portrait(trained.checkpoint)
     with torch.inference_mode():
         dimension = trained.network(torch.zeros(1, 3, portrait.height, portrait.width)).shape[1]
     embedding = EmbeddingSpec("embedding", dimension)
-    model = to_onnx(trained.network, portrait, embedding, weights)
-    parity = compare_embedder(trained.network, model, faces, weights)
-    _insist(parity, "embedder")
+    sides = portrait, embedding
+    graphs = _export(trained.network, EMBEDDER_FILE, sides, faces, form, compare_embedder)
     entry = EmbedderEntry(
-        **_describe_training(trained.path, trained.network, trained.checkpoint, licence),
-        files=(describe_model(EMBEDDER_FILE, model, weights),),
+        **_describe_training(trained.path, trained.network, trained.checkpoint, form.licence),
+        files=graphs.files,
         input=portrait,
         output=embedding,
-        parity=parity.rows,
+        parity=graphs.parity,
     )
-    return entry, model
+    return entry, graphs.models
 
 
 def export_film(
-    path: Path, films: Sequence[Path], weights: Weights, licence: str
-) -> tuple[FilmEntry, bytes]:
+    path: Path, films: Sequence[Path], form: Form = Form()
+) -> tuple[FilmEntry, dict[str, bytes]]:
     """Export the network that tells what a film shows, compared with PyTorch on these films.
 
-    Raises DataError for another checkpoint, BundleError where parity fails.
+    Returns its entry and its files. Raises DataError for another checkpoint, BundleError where
+    parity fails.
     """
     network, trained = load_film_network(path)
     size = int(trained.config["size"])
     source = TensorSpec("film", channels=1, height=size, width=size, low=-1, high=1)
     target = VectorSpec("answers", VALUES)
-    model = to_onnx(network, source, target, weights)
-    parity = compare_film(network, model, read_looks(films, source), weights)
-    _insist(parity, "film")
+    looks = read_looks(films, source)
+    graphs = _export(network, FILM_FILE, (source, target), looks, form, compare_film)
     entry = FilmEntry(
-        **_describe_training(path, network, trained, licence),
-        files=(describe_model(FILM_FILE, model, weights),),
+        **_describe_training(path, network, trained, form.licence),
+        files=graphs.files,
         input=source,
         output=target,
         limits={name: float(limit) for name, limit in trained.data["limits"].items()},
-        parity=parity.rows,
+        parity=graphs.parity,
     )
-    return entry, model
+    return entry, graphs.models
 
 
 def choose_films(folder: Path) -> list[Path]:
@@ -299,12 +345,9 @@ def read_fusion(evaluation: Path, translator: Path, embedder: Path) -> Fusion | 
 
 
 def export_suppressor(
-    path: Path,
-    films: Sequence[Path],
-    weights: Weights = "single",
-    licence: str = UNSTATED_LICENCE,
-) -> tuple[SuppressorEntry, bytes]:
-    """Export a suppressor, compared with PyTorch on films; return its entry and its ONNX file.
+    path: Path, films: Sequence[Path], form: Form = Form()
+) -> tuple[SuppressorEntry, dict[str, bytes]]:
+    """Export a suppressor, compared with PyTorch on films; return its entry and its files.
 
     Raises DataError, ImageError, FilmError and BundleError as build_bundle does.
     """
@@ -313,19 +356,18 @@ def export_suppressor(
     source = TensorSpec("film", channels=1, height=size, width=size, low=0, high=1)
     target = TensorSpec("layers", channels=3, height=size, width=size, low=0, high=1)
     pictures = read_films(films, source)
-    model = to_onnx(network, source, target, weights)
-    parity = compare_suppressor(network, model, pictures, weights)
-    _insist(parity, "suppressor")
+    sides = source, target
+    graphs = _export(network, SUPPRESSOR_FILE, sides, pictures, form, compare_suppressor)
     entry = SuppressorEntry(
-        **_describe_training(path, network, checkpoint, licence),
-        files=(describe_model(SUPPRESSOR_FILE, model, weights),),
+        **_describe_training(path, network, checkpoint, form.licence),
+        files=graphs.files,
         input=source,
         output=target,
         least_confidence=float(checkpoint.data["least_confidence"]),
         floors=(int(checkpoint.data["skull_floor"]), int(checkpoint.data["bone_floor"])),
-        parity=parity.rows,
+        parity=graphs.parity,
     )
-    return entry, model
+    return entry, graphs.models
 
 
 def _refuse_other_skulls(translator: Checkpoint) -> None:
@@ -364,13 +406,14 @@ def _portrait(embedded: Checkpoint) -> TensorSpec:
     return TensorSpec("face", channels=3, height=size, width=size, low=0, high=1)
 
 
-def _insist(parity: Parity, role: Role) -> None:
+def _insist(parity: Parity, path: str) -> None:
     if not parity:
         raise BundleError(
-            f"the exported {role} does not compute what the trained one does ({parity}): nothing "
-            "was written; install the versions in constraints.txt, or report these figures"
+            f"the exported {path} does not compute what the trained network does ({parity}):"
+            " nothing was written; install the versions in constraints.txt, or report these"
+            " figures"
         )
-    logger.info("%s: %s", role, parity)
+    logger.info("%s: %s", path, parity)
 
 
 def _describe_training(

@@ -15,7 +15,7 @@ from fcr_edge.conditions import Conditions
 from fcr_edge.errors import BundleError, FilmError
 from fcr_edge.film import standardise_xray
 from fcr_edge.looks import VALUES, first_look, read_answer
-from fcr_edge.manifest import ParityRow
+from fcr_edge.manifest import EmbeddingSpec, ParityRow, VectorSpec
 from fcr_edge.reading import read_film
 from fcr_edge.sessions import open_session
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from jaxtyping import Float32, Float64
     from torch import nn
 
-    from export.to_onnx import Weights
+    from export.to_onnx import Target, Weights
     from fcr_edge.manifest import TensorSpec
     from fcr_edge.soft_tissue import Suppressor
 
     Pictures = Float32[np.ndarray, "n c h w"]
     Outputs = Float32[np.ndarray, "n ..."]
-    Measure = Literal["max_abs_difference", "min_cosine"]
+    Measure = Literal["max_abs_difference", "min_cosine", "min_psnr"]
     Read = Callable[[Outputs], Outputs]
 
 MAX_FACE_DIFFERENCE = 1e-4
@@ -41,6 +41,12 @@ MAX_LAYER_DIFFERENCE = 1e-4
 """Skull, bone and confidence lie in [0, 1], so this is a thirty-ninth of a grey level."""
 MIN_EMBEDDING_COSINE = 0.99999
 """Galleries print similarities to four digits."""
+MIN_HALF_PSNR = 60.0
+"""Of a picture by 16 bits against 32 [dB, the peak being the range]: errors of a quarter of a grey
+level, root mean square."""
+MIN_HALF_COSINE = 0.9999
+MAX_HALF_FILM_DIFFERENCE = 1e-2
+"""As MAX_FILM_DIFFERENCE, of answers by 16 bits: two and a half pixels of the standard film."""
 MAX_FILM_DIFFERENCE = 1e-3
 """Of probabilities and shares of the side: a thousandth moves no answer, and a landmark by a
 quarter of a pixel of the standard film."""
@@ -148,6 +154,42 @@ def compare_film(network: nn.Module, model: bytes, looks: Pictures, weights: Wei
     measure: Measure = "max_abs_difference"
     limit = MAX_FILM_DIFFERENCE
     return _compare(network, model, looks, weights, measure, limit, _read_answers)
+
+
+def compare_half(single: bytes, half: bytes, pictures: Pictures, target: Target) -> Parity:
+    """Compare what networks of 32 and of 16 bits make of pictures, in ONNX Runtime on the CPU.
+
+    Pictures by their PSNR, embeddings by their cosine, answers of a film model as the field reads
+    them; the worst one counts.
+    """
+    with open_session(single, "cpu") as reference, open_session(half, "cpu") as session:
+        one, other = (_run(each.run, pictures, 1) for each in (reference, session))
+        info = session.describe()
+    measure, value, limit = _measure_half(one, other, target)
+    return Parity(
+        (
+            ParityRow(
+                reference=f"{info.runtime}, {info.provider}, fp32",
+                candidate=f"{info.runtime}, {info.provider}, fp16",
+                measure=measure,
+                value=value,
+                limit=limit,
+                pictures=len(pictures),
+                batches=(1,),
+            ),
+        )
+    )
+
+
+def _measure_half(one: Outputs, other: Outputs, target: Target) -> tuple[Measure, float, float]:
+    """Return what is measured, the worst value and its limit."""
+    if isinstance(target, EmbeddingSpec):
+        return "min_cosine", float(_cosines(one, other).min()), MIN_HALF_COSINE
+    if isinstance(target, VectorSpec):
+        difference = np.abs(_read_answers(one) - _read_answers(other)).max()
+        return "max_abs_difference", float(difference), MAX_HALF_FILM_DIFFERENCE
+    errors = np.square((one - other) / (target.high - target.low)).mean(axis=(1, 2, 3))
+    return "min_psnr", float(-10 * np.log10(max(errors.max(), 1e-12))), MIN_HALF_PSNR
 
 
 def _read_answers(vectors: Outputs) -> Outputs:

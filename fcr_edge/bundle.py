@@ -35,6 +35,7 @@ from fcr_edge.manifest import (
     Description,
     Manifest,
     ModelFile,
+    Precision,
     Role,
     require,
 )
@@ -105,11 +106,14 @@ def describe_file(path: str, data: bytes) -> BundleFile:
 
 
 def describe_model(
-    path: str, data: bytes, weights: Literal["single", "half"] = "single"
+    path: str,
+    data: bytes,
+    weights: Literal["single", "half"] = "single",
+    precision: Precision = "fp32",
 ) -> ModelFile:
-    """Describe a 32-bit model file by the bytes it will have."""
+    """Describe a model file by the bytes it will have."""
     file = describe_file(path, data)
-    return ModelFile(**asdict(file), precision="fp32", weights=weights)
+    return ModelFile(**asdict(file), precision=precision, weights=weights)
 
 
 def write_bundle(

@@ -40,6 +40,7 @@ LEARNED_RECIPE = "learned-1"
 """The soft-tissue recipe that needs the bundle's suppressor; see soft_tissue.py."""
 
 Role = Literal["translator", "embedder", "film", "suppressor"]
+Precision = Literal["fp32", "fp16"]
 Scalar = str | int | float | bool
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -144,8 +145,8 @@ class BundleFile:
 class ModelFile(BundleFile):
     """An ONNX file of a network."""
 
-    precision: Literal["fp32"]
-    """What the network computes in."""
+    precision: Precision
+    """What the network computes in; "fp16" keeps islands of 32 bits, and takes and gives them."""
     weights: Literal["single", "half"]
     """How its large weights are stored: 32-bit, or 16-bit and widened to 32 when loaded."""
 
@@ -158,12 +159,13 @@ class ParityRow:
     """What was trusted, with its version, e.g. "PyTorch 2.14.1"."""
     candidate: str
     """What was compared with it."""
-    measure: Literal["max_abs_difference", "min_cosine"]
-    """The largest difference of any output value, or the least cosine of any two embeddings."""
+    measure: Literal["max_abs_difference", "min_cosine", "min_psnr"]
+    """The largest difference of any output value, the least cosine of any two embeddings, or the
+    least peak signal-to-noise ratio of any two pictures [dB], the peak being the range."""
     value: float
     """What was measured."""
     limit: float | None
-    """What was demanded: a difference below it, a cosine above it; None where nothing was."""
+    """What was demanded: a difference below it, a cosine or ratio above it; None for nothing."""
     pictures: int
     """How many pictures were compared, 1 or more."""
     batches: tuple[int, ...]
@@ -229,6 +231,11 @@ class ModelEntry:
     def fp32(self) -> ModelFile:
         """The file that computes in 32 bits: every entry has one."""
         return next(file for file in self.files if file.precision == "fp32")
+
+    @property
+    def fp16(self) -> ModelFile | None:
+        """The file that computes in 16 bits, for TensorRT; None where there is none."""
+        return next((file for file in self.files if file.precision == "fp16"), None)
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ class FaceEmbedder(nn.Module):
     def forward(self, face: Float32[Tensor, "n 3 h w"]) -> Float32[Tensor, "n d"]:
         """Return unit vectors; the face is RGB in [0, 1], its sides 32 or more."""
         features = self.features((face - self.mean) / self.std)
-        return unit(self.head(features.mean(dim=(2, 3))))
+        return unit(self.head(features.float().mean(dim=(2, 3))))
 
 
 def start_from(embedder: FaceEmbedder, weights: Weights) -> None:

@@ -61,6 +61,12 @@ def export(
     weights: Annotated[
         Weights, typer.Option(help="How large weights are stored; half is half the size.")
     ] = Weights.single,
+    fp16: Annotated[
+        bool,
+        typer.Option(
+            "--fp16", help="Each network a second time, computing in 16 bits, for TensorRT."
+        ),
+    ] = False,
     licence: Annotated[
         str, typer.Option(help="SPDX identifier of the licence of the weights.")
     ] = "NOASSERTION",
@@ -77,7 +83,7 @@ def export(
             " pictures of X-rays)"
         )
     run = _choose_run(translator, embedder, evaluation, best)
-    from export.build import build_bundle, choose_films
+    from export.build import Form, build_bundle, choose_films
 
     films = choose_films(data)
     with counter("steps") as count:
@@ -90,8 +96,7 @@ def export(
             evaluation=run.evaluation,
             suppressor=suppressor,
             film=film,
-            weights=weights.value,
-            licence=licence,
+            form=Form(weights.value, fp16, licence),
             progress=count,
         )
     typer.echo(out)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from export.build import build_bundle
+from export.build import Form, build_bundle
 from fcr_edge import imaging
 from fcr_edge.bundle import Bundle
 from fcr_train.checkpoint import Checkpoint, save_checkpoint
@@ -107,8 +107,7 @@ def bundle(
         films,
         folder,
         name="test",
-        weights="half",
-        licence="Apache-2.0",
+        form=Form("half", licence="Apache-2.0"),
         progress=lambda done, total: steps.append((done, total)),
     )
     return Bundle.load(folder)

@@ -160,7 +160,7 @@ def test_failed_parity_writes_nothing(small, films, tmp_path, monkeypatch, role)
     monkeypatch.setattr(build, f"compare_{role}", lambda network, *others: real(wrong, *others))
 
     with pytest.raises(
-        BundleError, match=f"exported {role} does not compute .* nothing was written"
+        BundleError, match=rf"exported {role}\.onnx does not compute .* nothing was written"
     ):
         build_bundle(*small, films, tmp_path / "bundle")
 

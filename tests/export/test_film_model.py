@@ -12,7 +12,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from export.build import FILM_FILE, build_bundle, export_film
+from export.build import build_bundle, export_film
 from export.card import render_card
 from export.parity import compare_film, read_looks
 from export.to_onnx import to_onnx
@@ -54,11 +54,11 @@ def film_bundle(
 ) -> Bundle:
     """The session's bundle with a film model beside its networks."""
     folder = tmp_path_factory.mktemp("export") / "bundle"
-    entry, model = export_film(film_checkpoint, films, "single", "Apache-2.0")
+    entry, exported = export_film(film_checkpoint, films)
     parts = {part.name: getattr(bundle.manifest, part.name) for part in fields(Description)}
     description = Description(**{**parts, "film": entry})
     models = {file.path: bundle.model_bytes(role) for role, file in _list_files(bundle)}
-    write_bundle(folder, description, render_card(description), {**models, FILM_FILE: model})
+    write_bundle(folder, description, render_card(description), {**models, **exported})
     return Bundle.load(folder)
 
 

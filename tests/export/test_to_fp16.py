@@ -1,0 +1,162 @@
+"""Networks of 16 bits: where they compute in which, how near they stay, what a bundle says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, shape_inference
+from torch import nn
+
+from export.build import Form, build_bundle
+from export.parity import MIN_HALF_PSNR, compare_half
+from export.to_fp16 import to_half
+from export.to_onnx import to_onnx
+from fcr_edge.bundle import Bundle
+from fcr_edge.errors import BundleError
+from fcr_edge.manifest import EmbeddingSpec, TensorSpec
+from fcr_train.translators import load_generator
+
+SKULL = TensorSpec("skull", channels=1, height=64, width=64, low=-1, high=1)
+FACE = replace(SKULL, name="face", channels=3)
+
+
+@pytest.fixture(scope="module")
+def generator(checkpoints: tuple[Path, Path]) -> nn.Module:
+    return load_generator(checkpoints[0])[0]
+
+
+@pytest.fixture(scope="module")
+def single(generator: nn.Module) -> bytes:
+    return to_onnx(generator, SKULL, FACE)
+
+
+@pytest.fixture(scope="module")
+def half(generator: nn.Module) -> bytes:
+    return to_onnx(to_half(generator), SKULL, FACE)
+
+
+def list_types(model: bytes) -> dict[str, int]:
+    """The element type of every tensor of a graph, by strict inference."""
+    graph = shape_inference.infer_shapes(
+        onnx.load_from_string(model), check_type=True, strict_mode=True, data_prop=True
+    ).graph
+    values = [*graph.value_info, *graph.input, *graph.output]
+    types = {value.name: value.type.tensor_type.elem_type for value in values}
+    return types | {tensor.name: tensor.data_type for tensor in graph.initializer}
+
+
+def test_convolutions_compute_in_16_bits_and_normalisation_in_32(half: bytes) -> None:
+    types = list_types(half)
+    nodes = onnx.load_from_string(half).graph.node
+
+    for node in nodes:
+        if any(item.name == "group" and item.i > 1 for item in node.attribute):
+            continue  # a blur, which has no weights
+        wanted = {"Conv": TensorProto.FLOAT16, "InstanceNormalization": TensorProto.FLOAT}
+        if node.op_type in wanted:
+            assert {types[name] for name in node.input} == {wanted[node.op_type]}
+    assert {"Conv", "InstanceNormalization"} <= {node.op_type for node in nodes}
+
+
+def test_a_file_of_16_bits_takes_and_gives_32_and_is_half_as_large(
+    half: bytes, single: bytes
+) -> None:
+    graph = onnx.load_from_string(half).graph
+
+    sides = [value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)]
+    assert sides == [TensorProto.FLOAT, TensorProto.FLOAT]
+    assert len(half) < 0.7 * len(single)
+
+
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_any_batch_stays_near(half: bytes, single: bytes, size: int) -> None:
+    batch = np.random.default_rng(1).uniform(-1, 1, (size, 1, 64, 64)).astype(np.float32)
+
+    row = compare_half(single, half, batch, FACE).rows[0]
+
+    assert row.measure == "min_psnr"
+    assert MIN_HALF_PSNR < row.value < 120
+    assert row.passed
+
+
+def test_a_network_that_16_bits_cannot_hold_fails() -> None:
+    class Loud(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(1, 3, 1, bias=False)
+
+        def forward(self, skull: torch.Tensor) -> torch.Tensor:
+            return torch.tanh(self.layer(skull * 1e6) * 1e-6)  # beyond 65504 in between
+
+    batch = np.random.default_rng(1).uniform(0.1, 1, (2, 1, 64, 64)).astype(np.float32)
+    loud = Loud()
+    models = [to_onnx(network, SKULL, FACE) for network in (loud, to_half(loud))]
+
+    assert not compare_half(*models, batch, FACE)
+
+
+def test_a_long_vector_keeps_its_length() -> None:
+    class Long(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(3, 8)
+            nn.init.constant_(self.head.weight, 300.0)  # squares beyond 65504
+
+        def forward(self, face: torch.Tensor) -> torch.Tensor:
+            vector = self.head(face.mean(dim=(2, 3)))
+            return vector * (vector * vector).sum(1, keepdim=True).rsqrt()
+
+    face = TensorSpec("face", channels=3, height=8, width=8, low=0, high=1)
+    long = Long()
+    models = [to_onnx(net, face, EmbeddingSpec("e", 8)) for net in (long, to_half(long))]
+
+    row = compare_half(*models, np.ones((2, 3, 8, 8), np.float32), EmbeddingSpec("e", 8)).rows[0]
+
+    assert row.passed
+    assert row.value > 0.99999
+
+
+def test_a_bundle_carries_both_precisions(
+    checkpoints: tuple[Path, Path],
+    save_embedder: Callable[..., Path],
+    films: list[Path],
+    tmp_path: Path,
+) -> None:
+    embedder = save_embedder(tmp_path / "e.safetensors", "resnet18")
+    out = tmp_path / "bundle"
+
+    build_bundle(checkpoints[0], embedder, films, out, form=Form(fp16=True))
+
+    bundle = Bundle.load(out)
+    for role, entry in bundle.manifest.models.items():
+        assert entry.fp16 is not None
+        assert entry.fp16.path == f"{role}.fp16.onnx"
+        assert entry.fp16.size < 0.7 * entry.fp32.size
+        assert [row.candidate.split()[-1] for row in entry.parity] == ["weights", "fp16"]
+    card = (out / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "computes in fp16" in card
+    assert "min psnr" in card
+
+
+def test_a_bundle_without_16_bits_has_none(bundle: Bundle) -> None:
+    assert [entry.fp16 for entry in bundle.manifest.models.values()] == [None, None]
+
+
+def test_half_that_strays_is_not_written(
+    checkpoints: tuple[Path, Path],
+    films: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("export.parity.MIN_HALF_PSNR", 300.0)
+
+    with pytest.raises(BundleError, match=r"translator\.fp16\.onnx does not compute"):
+        build_bundle(*checkpoints, films, tmp_path / "bundle", form=Form(fp16=True))
+
+    assert not (tmp_path / "bundle").exists()
