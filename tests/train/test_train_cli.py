@@ -12,6 +12,7 @@ import pytest
 from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
+from export.build import Form
 from fcr_edge import __version__
 from fcr_train.checkpoint import load_checkpoint
 from fcr_train.cli import app
@@ -153,20 +154,21 @@ def test_export_hands_everything_on(
     handed: list[object] = []
 
     def build_bundle(*arguments: object, **options: object) -> None:
-        handed.extend([*arguments, options["weights"], options["licence"]])
+        handed.extend([*arguments, options["form"]])
 
     monkeypatch.setattr("export.build.build_bundle", build_bundle)
     arguments = ["--translator", "t", "--embedder", "e", "--data", str(dataset_folder)]
     out = tmp_path / "field"
 
-    result = runner.invoke(app, ["export", *arguments, "--out", str(out), "--weights", "half"])
+    arguments += ["--out", str(out), "--weights", "half", "--fp16"]
+    result = runner.invoke(app, ["export", *arguments])
 
     assert result.exit_code == 0, result.output
     translator, embedder, films, folder, *rest = handed
     assert (translator, embedder, folder) == (Path("t"), Path("e"), out)
     assert isinstance(films, list)
     assert {path.suffix for path in films} == {".png"}
-    assert rest == ["field", "half", "NOASSERTION"]
+    assert rest == ["field", Form("half", fp16=True, licence="NOASSERTION")]
 
 
 def mark_best(study: Path, written: int, **changes: object) -> Path:
