@@ -352,6 +352,7 @@ def export_suppressor(
     Raises DataError, ImageError, FilmError and BundleError as build_bundle does.
     """
     network, checkpoint = load_suppressor(path)
+    limits = _read_limits(path, checkpoint)
     size = int(checkpoint.config["size"])
     source = TensorSpec("film", channels=1, height=size, width=size, low=0, high=1)
     target = TensorSpec("layers", channels=3, height=size, width=size, low=0, high=1)
@@ -363,11 +364,22 @@ def export_suppressor(
         files=graphs.files,
         input=source,
         output=target,
-        least_confidence=float(checkpoint.data["least_confidence"]),
-        floors=(int(checkpoint.data["skull_floor"]), int(checkpoint.data["bone_floor"])),
+        least_confidence=float(limits["least_confidence"]),
+        floors=(int(limits["skull_floor"]), int(limits["bone_floor"])),
         parity=graphs.parity,
     )
     return entry, graphs.models
+
+
+def _read_limits(path: Path, checkpoint: Checkpoint) -> Mapping[str, Any]:
+    """Return what a suppressor's training chose. Raises DataError for one that chose less."""
+    missing = {"least_confidence", "skull_floor", "bone_floor"} - checkpoint.data.keys()
+    if missing:
+        raise DataError(
+            f"{path} does not state {', '.join(sorted(missing))}: an earlier version trained it;"
+            " train on with --resume, or anew"
+        )
+    return checkpoint.data
 
 
 def _refuse_other_skulls(translator: Checkpoint) -> None:

@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from export import build
-from export.build import STEPS, SUPPRESSOR_FILE, build_bundle
+from export.build import STEPS, SUPPRESSOR_FILE, build_bundle, export_suppressor
 from export.parity import MAX_LAYER_DIFFERENCE
 from fcr_edge import cli, film, imaging, reading
 from fcr_edge.bundle import Bundle
@@ -179,3 +179,13 @@ def test_a_translator_that_does_not_say_gets_a_warning(checkpoints, caplog):
 def test_too_few_films_are_refused(suppressor, on_skulls, checkpoints, films, tmp_path):
     with pytest.raises(FilmError, match="too few"):
         build_bundle(on_skulls, checkpoints[1], films[:2], tmp_path / "o", suppressor=suppressor)
+
+
+def test_a_suppressor_of_an_earlier_version_is_refused(suppressor, films, tmp_path):
+    checkpoint = load_checkpoint(suppressor)
+    data = {name: value for name, value in checkpoint.data.items() if name != "skull_floor"}
+    path = tmp_path / "old.safetensors"
+    save_checkpoint(path, replace(checkpoint, data=data))
+
+    with pytest.raises(DataError, match=r"does not state skull_floor.*--resume"):
+        export_suppressor(path, films)
