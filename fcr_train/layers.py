@@ -30,6 +30,8 @@ LAYERS: tuple[Kind, ...] = ("xray", "skull", "bone")
 UNSPOILED = 0.15
 """Share of the films that stay as they are; like every number below, an assumption, chosen by eye
 beside digitised cephalograms."""
+CUT_OFF = 0.3
+"""Share of the films that end inside the head on one side, as where the vault did not fit."""
 _CLOUDS = {3: 0.45, 8: 0.3}
 """Uneven light: the side of a grid of random numbers, and how far they brighten or darken [share].
 The coarse one sets vault, face and neck apart, as units do that compress the range of a film."""
@@ -227,7 +229,10 @@ def _place_letters(level: Level, rng: np.random.Generator) -> Level:
 
 
 def _collimate(shape: tuple[int, ...], rng: np.random.Generator) -> Level:
-    """Close the borders of some films, most at the sides, as where an upright film is squared."""
+    """Close the borders of some films, most at the sides, as where an upright film is squared.
+
+    Some are cut off inside the head: its edge is then the film's, and no bone is dark there.
+    """
     height, width = shape
     shown = np.ones(shape)
     if rng.random() < 0.5:
@@ -235,4 +240,7 @@ def _collimate(shape: tuple[int, ...], rng: np.random.Generator) -> Level:
         left, right = (rng.uniform(0, 0.1, 2) * width).astype(int)
         shown[:top] = shown[height - bottom :] = 0
         shown[:, :left] = shown[:, width - right :] = 0
+    if rng.random() < CUT_OFF:
+        cut = int(rng.uniform(0, 0.3) * height)
+        np.rot90(shown, int(rng.integers(4)))[:cut] = 0
     return shown
