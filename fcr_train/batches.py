@@ -143,6 +143,23 @@ def translation_batches(
         yield batch
 
 
+def skull_batches(
+    skulls: Album,
+    told: Mapping[str, Conditions],
+    config: TranslatorConfig,
+    steps: int,
+    streams: Streams,
+) -> Iterator[dict[str, Tensor]]:
+    """Yield batches of `skull` alone, with the condition planes behind it, in [-1, 1]."""
+    size = config.schedule.batch_size
+    for chosen in _order(len(skulls), size * steps, streams.numpy).reshape(steps, size):
+        skull = to_batch(skulls.pixels[chosen], -1, 1)
+        skull = move(skull, draw_moves(size, config.jitter, streams.torch))
+        skull = expose(skull, config.jitter, streams.torch)
+        known = _recall([skulls.people[i] for i in chosen], told, config, streams.numpy)
+        yield {"skull": tell(skull, known, config.conditions)}
+
+
 def tell(
     skull: Float32[Tensor, "n 1 h w"], told: Sequence[Conditions], attributes: Sequence[str]
 ) -> Float32[Tensor, "n p h w"]:

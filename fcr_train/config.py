@@ -29,13 +29,18 @@ if TYPE_CHECKING:
 PRESETS = ("paper", "small", "tiny")
 """`paper`: as published, for a GPU. `small`: about an hour on two CPU cores. `tiny`: for tests."""
 
+STUDENTS = ("small-a", "small-b", "small-c", "small-d", "tiny")
+"""Light generators to distil a trained one into, from wide to narrow."""
+_TAUGHT = ("size", "conditions", "split", "soft_tissue")
+"""What a student's configuration takes from its teacher's."""
+
 RESNET_HALVINGS = 2
-"""How often the ResNet generator halves its input (Johnson et al. 2016)."""
+"""How often the ResNet generator halves its input (Johnson et al. 2016); a shuffle goes as far."""
 
 LEAST_SUPPRESSED = 176
 """Shortest side a suppressor trains at [pixels]: MS-SSIM's fifth scale needs a whole window."""
 
-Architecture = Literal["resnet", "unet"]
+Architecture = Literal["resnet", "unet", "shuffle"]
 Precision = Literal["float32", "bfloat16", "float16"]
 Identity = Literal["l1", "nce"]
 
@@ -118,11 +123,12 @@ class Generator:
     """The generator's architecture and size."""
 
     ngf: int
-    """Channels at full resolution, 1 or more; more in the depth of the network."""
+    """Channels at full resolution, 1 or more, more in the depth of the network; those of every
+    layer of a shuffle."""
     architecture: Architecture = "resnet"
-    """`resnet` (Johnson et al. 2016) or `unet` (Isola et al. 2017)."""
+    """`resnet` (Johnson et al. 2016), `unet` (Isola et al. 2017), or `shuffle`, a light one."""
     blocks: int = 9
-    """Residual blocks of a ResNet, 1 or more."""
+    """Residual blocks of a resnet or shuffle, 1 or more."""
     halvings: int = 8
     """Halvings of a U-Net, 2 or more: 8 take 256 pixels to 1."""
     antialias: bool = True
@@ -208,7 +214,6 @@ class TranslatorConfig:
     size: int
     """Side of film and face [pixels], 32 or more, a multiple of `generator.divisor`."""
     generator: Generator
-    discriminator: Discriminator
     schedule: Schedule
     conditions: tuple[str, ...] = ()
     """What the generator is told of the person beside the film: any of sex, age, bmi."""
@@ -220,7 +225,7 @@ class TranslatorConfig:
     """Decay of the running mean of the generator's weights, from 0 (none) to below 1."""
     split: Split = field(default_factory=Split)
     jitter: Jitter = field(default_factory=Jitter)
-    soft_tissue: str = "classical-1"
+    soft_tissue: str = "classical-2"
     """Soft-tissue recipe of the films, by name."""
 
     def __post_init__(self) -> None:
@@ -237,7 +242,14 @@ class TranslatorConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CutConfig(TranslatorConfig):
+class AdversarialConfig(TranslatorConfig):
+    """A translator that learns against an adversary."""
+
+    discriminator: Discriminator
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutConfig(AdversarialConfig):
     """CUT and FastCUT (Park et al. 2020; seed paper, Eq. 8-11)."""
 
     lambda_nce: float
@@ -268,7 +280,7 @@ class CutConfig(TranslatorConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CycleGanConfig(TranslatorConfig):
+class CycleGanConfig(AdversarialConfig):
     """CycleGAN (Zhu et al. 2017; seed paper, Eq. 1-4)."""
 
     lambda_cycle: float = 10.0
@@ -286,7 +298,7 @@ class CycleGanConfig(TranslatorConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pix2PixConfig(TranslatorConfig):
+class Pix2PixConfig(AdversarialConfig):
     """pix2pix, the conditional GAN (Isola et al. 2017; seed paper, Eq. 5)."""
 
     lambda_l1: float = 100.0
@@ -295,6 +307,18 @@ class Pix2PixConfig(TranslatorConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check("lambda_l1", self.lambda_l1, least=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentConfig(TranslatorConfig):
+    """A light generator that learns to draw what a trained one, its teacher, draws."""
+
+    lambda_features: float = 1.0
+    """Weight of the distance between the features of both, 0 or more; of their faces it is 1."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check("lambda_features", self.lambda_features, least=0)
 
 
 @dataclass(frozen=True)
@@ -348,7 +372,7 @@ class MatcherConfig:
     condition_dropout: float = 0.2
     """Share of the training in which an attribute is left unknown, 0 to 1, each by itself."""
     split: Split = field(default_factory=Split)
-    soft_tissue: str = "classical-1"
+    soft_tissue: str = "classical-2"
     """Soft-tissue recipe of the films, by name."""
 
     def __post_init__(self) -> None:
@@ -476,11 +500,34 @@ def load_file(model: str, path: Path) -> AnyConfig:
     """Read a configuration that the user wrote. Raises ConfigError."""
     if model not in CONFIGS:
         raise ConfigError(f"unknown model {model!r}: choose one of {', '.join(CONFIGS)}")
+    return parse(CONFIGS[model], _read_toml(path))
+
+
+def load_student(name: str, path: Path | None, teacher: TranslatorConfig) -> StudentConfig:
+    """Read what a student is like, from the user's file if there is one.
+
+    Size, conditions, split and soft-tissue recipe are its teacher's. Raises ConfigError for an
+    unknown student and for a table that does not fit.
+    """
+    if path is not None:
+        table = _read_toml(path)
+    elif name in STUDENTS:
+        file = resources.files("fcr_train") / "configs" / "students" / f"{name}.toml"
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    else:
+        raise ConfigError(f"unknown student {name!r}: choose one of {', '.join(STUDENTS)}")
+    for key in _TAUGHT:
+        if key in table:
+            raise ConfigError(f"the {key} of a student is its teacher's: take it out of {path}")
+    taught = to_table(teacher)
+    return parse(StudentConfig, {**table, **{key: taught[key] for key in _TAUGHT}})
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as err:
         raise ConfigError(f"cannot read {path} as TOML: {err}") from err
-    return parse(CONFIGS[model], table)
 
 
 def parse(kind: type[Config], table: Mapping[str, Any], prefix: str = "") -> Config:

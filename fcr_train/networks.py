@@ -33,6 +33,12 @@ _INIT_SPREAD = 0.02
 _EPSILON = 1e-5
 """Added to a variance before the root, as in `nn.InstanceNorm2d`."""
 
+_SHUFFLED = 4
+"""Side of the blocks of pixels that a shuffle generator makes into channels."""
+
+_QUARTER = 2
+"""Halvings to a quarter of the resolution."""
+
 _WIDEST = 8
 """The U-Net widens up to this many times its first width (Isola et al. 2017, section 6.1.1)."""
 
@@ -197,6 +203,11 @@ class ResnetGenerator(nn.Module):
         """The half that reads the skull, residual blocks included; it shares its weights."""
         return self.layers[: self.encoder_length]
 
+    @property
+    def deep(self) -> nn.Module:
+        """The layer whose output, at a quarter of the resolution, a student learns from."""
+        return self.layers[self.encoder_length - 1]
+
     def forward(self, skull: Float32[Tensor, "n i h w"]) -> Float32[Tensor, "n o h w"]:
         """Return the face, in [-1, 1]; the skull is in [-1, 1], its sides multiples of 4."""
         face: Tensor = self.layers(skull)
@@ -268,6 +279,11 @@ class UnetGenerator(nn.Module):
         )
         initialise_gaussian(self)
 
+    @property
+    def deep(self) -> nn.Module:
+        """The layer whose output, at a quarter of the resolution, a student learns from."""
+        return self.decoder[-3] if len(self.decoder) > _QUARTER else self.encoder[-1]
+
     def forward(self, skull: Float32[Tensor, "n i h w"]) -> Float32[Tensor, "n o h w"]:
         """Return the face, in [-1, 1].
 
@@ -282,9 +298,52 @@ class UnetGenerator(nn.Module):
         return face
 
 
-def build_generator(
-    config: Generator, in_channels: int, out_channels: int = 3
-) -> ResnetGenerator | UnetGenerator:
+class ShuffleGenerator(nn.Module):
+    """Translate a skull into a face all at a quarter of the resolution.
+
+    Blocks of 4 by 4 pixels become channels (Shi et al. 2016, there and back), a convolution makes
+    `ngf` of them, residual blocks follow, a convolution and a shuffle draw the face: no layer
+    works at full resolution, where a ResNet generator spends half of its multiplications. What is
+    constant, as condition planes are, passes the blocks by on their skip connections.
+    """
+
+    def __init__(self, ngf: int, blocks: int, in_channels: int = 1, out_channels: int = 3) -> None:
+        super().__init__()
+        area = _SHUFFLED**2
+        self.layers = nn.Sequential(
+            nn.PixelUnshuffle(_SHUFFLED),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(area * in_channels, ngf, 3),
+            nn.ReLU(),
+            *(ResidualBlock(ngf) for _ in range(blocks)),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(ngf, area * out_channels, 3),
+            nn.PixelShuffle(_SHUFFLED),
+            nn.Tanh(),
+        )
+        self.last_block = 3 + blocks
+        # Weights stay as PyTorch draws them: those of the papers are small to please an adversary.
+
+    @property
+    def encoder(self) -> nn.Module:
+        """All but the last convolution; it shares its weights."""
+        return self.layers[: self.last_block + 1]
+
+    @property
+    def deep(self) -> nn.Module:
+        """The layer whose output is likened to a teacher's."""
+        return self.layers[self.last_block]
+
+    def forward(self, skull: Float32[Tensor, "n i h w"]) -> Float32[Tensor, "n o h w"]:
+        """Return the face, in [-1, 1]; the skull is in [-1, 1], its sides multiples of 4."""
+        face: Tensor = self.layers(skull)
+        return face
+
+
+AnyGenerator = ResnetGenerator | UnetGenerator | ShuffleGenerator
+
+
+def build_generator(config: Generator, in_channels: int, out_channels: int = 3) -> AnyGenerator:
     """Build the generator that a configuration describes; weights are drawn anew.
 
     It makes faces (3 channels) of skulls (1), or skulls of faces, whose planes come after them.
@@ -293,6 +352,8 @@ def build_generator(
         return UnetGenerator(
             config.ngf, config.halvings, in_channels, out_channels, config.dropout
         )
+    if config.architecture == "shuffle":
+        return ShuffleGenerator(config.ngf, config.blocks, in_channels, out_channels)
     return ResnetGenerator(
         config.ngf,
         config.blocks,

@@ -1,4 +1,4 @@
-"""The commands that train a network: translator, embedder, matcher, suppressor, film."""
+"""The commands that train a network: translator, distill, embedder, matcher, suppressor, film."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
         EmbedderConfig,
         FilmConfig,
         MatcherConfig,
+        StudentConfig,
         SuppressorConfig,
         TranslatorConfig,
     )
     from fcr_train.tasks import (
+        DistillTask,
         EmbedderTask,
         FilmTask,
         MatcherTask,
@@ -37,6 +39,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on after the last com
 Settings = TypeVar(
     "Settings",
     "TranslatorConfig",
+    "StudentConfig",
     "EmbedderConfig",
     "MatcherConfig",
     "SuppressorConfig",
@@ -82,6 +85,53 @@ def translator(
     judge = load_embedder(identity) if identity is not None else None
     with counter("pictures") as count:
         task = TranslatorTask(plan, count, judge, encoder)
+    _train(task, out, resume)
+
+
+def distill(
+    data: Data,
+    teacher: Annotated[
+        Path, typer.Option(help="Checkpoint of a translator, or the run folder that holds it.")
+    ],
+    student: Annotated[
+        str, typer.Option(help="small-a, small-b, small-c or small-d, from wide to narrow.")
+    ] = "small-b",
+    config: ConfigFile = None,
+    identity: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint of an embedder, for a lambda_embedding above 0."),
+    ] = None,
+    epochs: Epochs = None,
+    seed: Seed = 1,
+    device: Device = "auto",
+    split: SplitFile = None,
+    fold: FoldNumber = None,
+    out: Out = None,
+    resume: Resume = False,
+) -> None:
+    """Train a light translator to draw the faces that a trained one draws.
+
+    The films are to be those that the teacher was trained on.
+    """
+    from fcr_train.config import load_student
+    from fcr_train.dataset import read_dataset
+    from fcr_train.embedders import load_embedder
+    from fcr_train.tasks import DistillTask, Plan
+    from fcr_train.trainer import CHECKPOINT_FILE, pick_device
+    from fcr_train.translators import STUDENT, load_generator, translator_config
+
+    if teacher.is_dir():
+        teacher = teacher / CHECKPOINT_FILE
+    taught = load_generator(teacher)
+    settings = load_student(student, config, translator_config(taught[1]))
+    settings, name = _adapt(settings, student, config, epochs)
+    dataset = read_dataset(data)
+    held_out = read_fold(split, fold, dataset)
+    sources = _hash_sources(teacher=teacher, identity=identity)
+    plan = Plan(STUDENT, name, settings, dataset, seed, pick_device(device), held_out, sources)
+    judge = load_embedder(identity) if identity is not None else None
+    with counter("pictures") as count:
+        task = DistillTask(plan, taught, count, judge)
     _train(task, out, resume)
 
 
@@ -247,6 +297,13 @@ def _read_settings(
     settings = load_preset(model, preset) if path is None else load_file(model, path)
     if not isinstance(settings, kind):
         raise ConfigError(f"{model!r} is a model of another command: see `fcr-train --help`")
+    return _adapt(settings, preset, path, epochs)
+
+
+def _adapt(
+    settings: Settings, preset: str, path: Path | None, epochs: int | None
+) -> tuple[Settings, str]:
+    """Stretch the schedule where asked; return the configuration's name, too."""
     if epochs is not None:
         settings = replace(settings, schedule=settings.schedule.stretched(epochs))
     return settings, preset if path is None else path.stem
@@ -260,7 +317,7 @@ def _hash_sources(**files: Path | None) -> dict[str, str]:
 
 
 def _train(
-    task: TranslatorTask | EmbedderTask | MatcherTask | SuppressorTask | FilmTask,
+    task: TranslatorTask | DistillTask | EmbedderTask | MatcherTask | SuppressorTask | FilmTask,
     out: Path | None,
     resume: bool,
 ) -> None:

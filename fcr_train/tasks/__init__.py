@@ -1,5 +1,6 @@
-"""The trainings: of a translator, an embedder, a matcher, a suppressor, a film model."""
+"""The trainings: of translator, student, embedder, matcher, suppressor and film model."""
 
+from fcr_train.tasks.distillation import DistillTask
 from fcr_train.tasks.embedding import EmbedderTask, embed, rank_mates
 from fcr_train.tasks.filming import FilmTask
 from fcr_train.tasks.matching import MatcherTask, embed_skulls
@@ -8,6 +9,7 @@ from fcr_train.tasks.suppression import SuppressorTask
 from fcr_train.tasks.translation import TranslatorTask, generate
 
 __all__ = [
+    "DistillTask",
     "EmbedderTask",
     "FilmTask",
     "MatcherTask",

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from fcr_edge.errors import DataError
 from fcr_train.checkpoint import rebuild
-from fcr_train.config import CONFIGS, TranslatorConfig, parse
-from fcr_train.networks import ResnetGenerator, UnetGenerator, build_generator
+from fcr_train.config import CONFIGS, StudentConfig, TranslatorConfig, parse
+from fcr_train.networks import build_generator
 from fcr_train.translators.cut import CUT
 from fcr_train.translators.cyclegan import CycleGAN
 from fcr_train.translators.identity import FaceIdentity
 from fcr_train.translators.pix2pix import Pix2Pix
+from fcr_train.translators.student import Student
 from fcr_train.translators.translator import Translator
 
 if TYPE_CHECKING:
@@ -21,15 +22,16 @@ if TYPE_CHECKING:
     from torch import nn
 
     from fcr_train.checkpoint import Checkpoint
-
-    Generator = ResnetGenerator | UnetGenerator
+    from fcr_train.networks import AnyGenerator
 
 __all__ = [
     "CUT",
+    "STUDENT",
     "TRANSLATORS",
     "CycleGAN",
     "FaceIdentity",
     "Pix2Pix",
+    "Student",
     "Translator",
     "load_encoder",
     "load_generator",
@@ -43,19 +45,21 @@ TRANSLATORS: dict[str, Callable[..., Translator]] = {
     "fastcut": CUT,
 }
 """FastCUT is CUT with other numbers: compare the presets `cut.toml` and `fastcut.toml`."""
+STUDENT = "student"
+"""What a translator is called that learned from another one."""
 
 
-def load_generator(path: Path) -> tuple[Generator, Checkpoint]:
+def load_generator(path: Path) -> tuple[AnyGenerator, Checkpoint]:
     """Rebuild a trained generator, ready to use: `forward(skull with its planes) -> face`.
 
     Raises DataError if the file is no translator's checkpoint.
     """
 
-    def build(checkpoint: Checkpoint) -> Generator:
+    def build(checkpoint: Checkpoint) -> AnyGenerator:
         config = translator_config(checkpoint)
         return build_generator(config.generator, 1 + 2 * len(config.conditions))
 
-    return rebuild(path, "translator", TRANSLATORS, build)
+    return rebuild(path, "translator", (*TRANSLATORS, STUDENT), build)
 
 
 def load_encoder(generator: nn.Module, path: Path) -> Checkpoint:
@@ -80,6 +84,7 @@ def load_encoder(generator: nn.Module, path: Path) -> Checkpoint:
 
 def translator_config(checkpoint: Checkpoint) -> TranslatorConfig:
     """Return the configuration that a translator was trained with."""
-    config = parse(CONFIGS[checkpoint.model], checkpoint.config)
+    kind = StudentConfig if checkpoint.model == STUDENT else CONFIGS[checkpoint.model]
+    config = parse(kind, checkpoint.config)
     assert isinstance(config, TranslatorConfig), "load_generator has checked the kind"
     return config

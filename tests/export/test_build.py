@@ -55,7 +55,7 @@ def test_the_manifest_says_where_the_networks_came_from(bundle, checkpoints):
     assert bundle.manifest.translator.method == "fastcut"
     assert bundle.manifest.embedder.architecture == "FaceEmbedder"
     assert bundle.manifest.versions["torch"] == torch.__version__
-    assert bundle.manifest.soft_tissue == "classical-1"
+    assert bundle.manifest.soft_tissue == "classical-2"
 
 
 def test_the_manifest_holds_parity_within_its_limits(bundle):

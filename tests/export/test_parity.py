@@ -71,7 +71,7 @@ def embedded() -> bytes:
 
 @pytest.fixture(scope="module")
 def skulls(films) -> np.ndarray:
-    return read_skulls(films, "classical-1", SKULL)
+    return read_skulls(films, "classical-2", SKULL)
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_skulls_are_read_as_the_field_reads_them(films, skulls):
         standard = film.standardise(imaging.read_picture(path))
 
         assert (
-            imaging.to_tensor(soft_tissue.remove(standard, "classical-1"), SKULL) == skull
+            imaging.to_tensor(soft_tissue.remove(standard, "classical-2"), SKULL) == skull
         ).all()
 
 
@@ -189,7 +189,7 @@ def test_skulls_and_faces_are_those_of_the_identifier(films, bundle):
 
 def test_fewer_films_than_the_larger_batch_are_refused(films):
     with pytest.raises(FilmError, match="2 films are too few for parity: give 3 or more"):
-        read_skulls(films[:2], "classical-1", SKULL)
+        read_skulls(films[:2], "classical-2", SKULL)
 
 
 def test_a_blank_film_is_refused(films, tmp_path):

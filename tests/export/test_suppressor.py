@@ -137,7 +137,7 @@ def test_preprocess_takes_the_bundles_recipe_and_keeps_the_steps(learned, films,
 @pytest.mark.parametrize(
     ("options", "recipe"),
     [
-        pytest.param((), "classical-1", id="the packaged bundle has no network"),
+        pytest.param((), "classical-2", id="the packaged bundle has no network"),
         pytest.param(("--recipe", "none"), "none", id="asked for"),
     ],
 )
@@ -164,7 +164,7 @@ def test_preprocess_by_a_network_that_is_not_there_is_refused(films, tmp_path, b
 def test_a_translator_of_other_skulls_is_refused(suppressor, checkpoints, films, tmp_path):
     other = retell(checkpoints[0], tmp_path / "translator", "xray")
 
-    with pytest.raises(DataError, match="'xray' by the recipe 'classical-1'"):
+    with pytest.raises(DataError, match="'xray' by the recipe 'classical-2'"):
         build_bundle(other, checkpoints[1], films, tmp_path / "out", suppressor=suppressor)
 
     assert not (tmp_path / "out").exists()

@@ -58,10 +58,10 @@ def test_skulls_are_what_the_field_makes_of_a_film(dataset: Dataset) -> None:
     rows = dataset.select("xray", ["p00003"])
     spec = TensorSpec("skull", 1, SIZE, SIZE, -1.0, 1.0)
 
-    album = load_skulls(rows, SIZE, "classical-1", None)
+    album = load_skulls(rows, SIZE, "classical-2", None)
 
     standard = film.standardise(imaging.read_picture(rows[0].path))
-    in_field = imaging.to_tensor(soft_tissue.remove(standard, "classical-1"), spec)
+    in_field = imaging.to_tensor(soft_tissue.remove(standard, "classical-2"), spec)
     assert np.array_equal(to_batch(album.pixels[:1], -1, 1).numpy(), in_field)
     assert album.views == ("frontal", "lateral")
 
@@ -275,7 +275,7 @@ def test_skulls_made_by_hand_are_taken_where_there_is_no_film(copy: Path) -> Non
     assert dataset.film_kind == "skull"
     rows = dataset.select("skull", ["p00003"])
 
-    album = load_skulls(rows, film.STANDARD_SIZE, "classical-1", None)
+    album = load_skulls(rows, film.STANDARD_SIZE, "classical-2", None)
 
     standard = film.standardise(imaging.read_picture(rows[0].path))
     assert np.array_equal(album.pixels[0], standard)
@@ -287,4 +287,4 @@ def test_a_damaged_picture_is_named(copy: Path) -> None:
     row.path.write_bytes(row.path.read_bytes()[:100])
 
     with pytest.raises(DataError, match=f"{row.path.name} cannot be used"):
-        load_skulls([row], SIZE, "classical-1", None)
+        load_skulls([row], SIZE, "classical-2", None)

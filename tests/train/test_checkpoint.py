@@ -47,7 +47,7 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path, checkpoint: Checkpoin
 
 def test_the_config_names_what_an_export_needs(checkpoint: Checkpoint) -> None:
     assert checkpoint.config["size"] == 64
-    assert checkpoint.config["soft_tissue"] == "classical-1"
+    assert checkpoint.config["soft_tissue"] == "classical-2"
 
 
 def test_a_loaded_generator_translates_as_the_trained_one(
