@@ -34,7 +34,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) --editable '.[cpu,dicom,train,dev]'
+	$(PIP) --editable '.[cpu,dicom,openvino,train,dev]'
 	@touch $@ $(VENV)/.demo
 
 clean:

@@ -6,6 +6,7 @@
 
 A device asked for by name is the device that runs, or DeviceError. "auto" tries trt, cuda and cpu
 in that order and keeps one line for each device it could not have, in the session's `refusals`.
+OpenVINO, which is the CPU by another runtime, runs only where it is asked for.
 """
 
 from __future__ import annotations
@@ -15,24 +16,30 @@ import functools
 import hashlib
 import io
 import logging
-import os
+import sys
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 
 from fcr_edge.errors import BundleError, DeviceError
+from fcr_edge.onnx_bytes import refuse_outside_weights
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
     from jaxtyping import Float32
 
 logger = logging.getLogger(__name__)
 
-Processor = Literal["trt", "cuda", "cpu"]
-Device = Literal["auto", "trt", "cuda", "cpu"]
+Processor = Literal["trt", "cuda", "cpu", "openvino", "openvino-bf16"]
+Device = Literal["auto", "trt", "cuda", "cpu", "openvino", "openvino-bf16"]
+
+PREFERRED: tuple[Processor, ...] = ("trt", "cuda", "cpu")
+"""What "auto" tries, in this order."""
 
 INSTALL = "pip install 'fcr[cpu]', or 'fcr[gpu]' where an NVIDIA GPU with CUDA 13 is; not both"
 
@@ -55,33 +62,69 @@ class SessionInfo:
         return f"{self.device} ({self.provider}, {self.runtime})"
 
 
-class Session(Protocol):
+class Session(ABC):
     """A network on a device. A context manager; close() ends it too."""
 
-    @property
-    def refusals(self) -> tuple[str, ...]:
-        """Why "auto" could not have the devices it would have preferred, a sentence for each."""
+    refusals: tuple[str, ...] = ()
+    """Why "auto" could not have the devices it would have preferred, a sentence for each."""
+
+    def __init__(self, info: SessionInfo, name: str, shape: Sequence[int | str | None]) -> None:
+        self._info, self._name, self._shape = info, name, tuple(shape)
+        self._open = True
 
     def run(self, batch: Float32[np.ndarray, "n ..."]) -> Float32[np.ndarray, "n ..."]:
         """Run the network on a batch of one or more; the shape is the manifest's input.
 
-        Raises BundleError for a batch the network does not take, DeviceError if the device fails.
+        Raises BundleError for a batch the network does not take, DeviceError if the device fails
+        or gives values that are not numbers.
         """
+        if not self._open:
+            raise DeviceError("the session is closed: open a new one")
+        _check_batch(batch, self._name, self._shape)
+        try:
+            output = self._compute(batch)
+        except DeviceError:
+            raise
+        except Exception as error:  # the exceptions of a runtime have no common class
+            raise DeviceError(
+                f"{self._info} failed on a batch of {len(batch)}: {_first_line(error)}: "
+                "free memory, or run on --device cpu"
+            ) from error
+        if not np.isfinite(output).all():
+            raise DeviceError(
+                f"{self._info} gave values that are not numbers: run on --device cpu; "
+                "if they stay, export the bundle again"
+            )
+        return np.asarray(output, dtype=np.float32)
 
     def describe(self) -> SessionInfo:
         """Say what runs the network."""
+        return self._info
 
     def close(self) -> None:
         """Free the device; closing twice is harmless."""
+        if self._open:
+            self._open = False
+            self._free()
 
-    def __enter__(self: _S) -> _S: ...
+    @abstractmethod
+    def _compute(self, batch: Float32[np.ndarray, "n ..."]) -> Float32[np.ndarray, "n ..."]:
+        """Run the network on a batch that fits."""
+
+    @abstractmethod
+    def _free(self) -> None:
+        """Let go of what the session holds."""
+
+    def __enter__(self: _S) -> _S:
+        return self
 
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None: ...
+    ) -> None:
+        self.close()
 
 
 def open_session(model: bytes, device: Device = "auto") -> Session:
@@ -93,22 +136,26 @@ def open_session(model: bytes, device: Device = "auto") -> Session:
 
     Raises:
         DeviceError: The device is unknown, or cannot be had; for "auto", none of them.
-        BundleError: ONNX Runtime cannot read the model.
+        BundleError: The model is damaged, or asks for weights from another file.
     """
     if device not in get_args(Device):
         raise DeviceError(
             f"device {device!r} is unknown: use one of {', '.join(get_args(Device))}"
         )
     _warn_of_conflict()
+    refuse_outside_weights(model)
     if device != "auto":
-        return _open(model, device, ())
+        return _open(model, device)
     _import_runtime()  # without it every device would be refused for the one reason
     refusals: tuple[str, ...] = ()
-    for processor in get_args(Processor):
+    for processor in PREFERRED:
         try:
-            return _open(model, processor, refusals)
+            session = _open(model, processor)
         except DeviceError as error:
             refusals += (f"{processor}: {error}",)
+        else:
+            session.refusals = refusals
+            return session
     raise DeviceError(f"no device can run the model: {'; '.join(refusals)}")
 
 
@@ -126,69 +173,73 @@ def find_runtime_conflict() -> str | None:
     )
 
 
-class OnnxRuntimeSession:
-    """A network in ONNX Runtime, on the CPU or through CUDA; see Session."""
+class OnnxRuntimeSession(Session):
+    """A network in ONNX Runtime, on the CPU or through CUDA."""
 
-    def __init__(
-        self, model: bytes, device: Literal["cuda", "cpu"], refusals: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, model: bytes, device: Literal["cuda", "cpu"]) -> None:
         runtime = _import_runtime()
         provider = _PROVIDERS[device][0]
         if device == "cuda":
             _prepare_cuda(runtime)
         self._session: Any = _create(runtime, model, device)
         _check_provider(self._session, provider)
-        self._input, self._output = _check_graph(self._session)
-        self._info = SessionInfo(
-            device=device,
-            provider=provider,
-            runtime=f"onnxruntime {runtime.__version__}",
-            model_sha256=hashlib.sha256(model).hexdigest(),
+        source, target = _check_graph(self._session)
+        super().__init__(
+            SessionInfo(
+                device=device,
+                provider=provider,
+                runtime=f"onnxruntime {runtime.__version__}",
+                model_sha256=hashlib.sha256(model).hexdigest(),
+            ),
+            source.name,
+            source.shape,
         )
-        self._refusals = refusals
+        self._target = target.name
 
-    @property
-    def refusals(self) -> tuple[str, ...]:
-        """See Session."""
-        return self._refusals
+    def _compute(self, batch: Float32[np.ndarray, "n ..."]) -> Float32[np.ndarray, "n ..."]:
+        (output,) = self._session.run([self._target], {self._name: batch})
+        return np.asarray(output)
 
-    def run(self, batch: Float32[np.ndarray, "n ..."]) -> Float32[np.ndarray, "n ..."]:
-        """See Session."""
-        if self._session is None:
-            raise DeviceError("the session is closed: open a new one")
-        _check_batch(batch, self._input.name, self._input.shape)
-        try:
-            (output,) = self._session.run([self._output.name], {self._input.name: batch})
-        except Exception as error:  # ONNX Runtime's exceptions have no common class of their own
-            raise DeviceError(
-                f"{self._info} failed on a batch of {len(batch)}: {_first_line(error)}: "
-                "free memory, or run on --device cpu"
-            ) from error
-        if not np.isfinite(output).all():
-            raise DeviceError(
-                f"{self._info} gave values that are not numbers: run on --device cpu; "
-                "if they stay, export the bundle again"
-            )
-        return np.asarray(output, dtype=np.float32)
-
-    def describe(self) -> SessionInfo:
-        """See Session."""
-        return self._info
-
-    def close(self) -> None:
-        """See Session."""
+    def _free(self) -> None:
         self._session = None
 
-    def __enter__(self) -> OnnxRuntimeSession:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+class OpenVinoSession(Session):
+    """A network in OpenVINO on the CPU, in 32 bits, or in bfloat16 where the CPU computes in it.
+
+    bfloat16 keeps 8 bits of 24: faces and embeddings differ a little from those in 32 bits, so
+    that a gallery should be enrolled and searched with one of the two.
+    """
+
+    def __init__(self, model: bytes, device: Literal["openvino", "openvino-bf16"]) -> None:
+        openvino = _import_openvino()
+        core = openvino.Core()
+        precision = "bf16" if device == "openvino-bf16" else "f32"
+        if precision == "bf16":
+            _check_bfloat16(core)
+        self._network = _compile(openvino, core, model, precision)
+        source, target = self._network.inputs, self._network.outputs
+        types = [end.element_type.get_type_name() for end in (*source, *target)]
+        _check_ends(len(source), len(target), types, "f32")
+        shape = [side.get_length() if side.is_static else None for side in source[0].partial_shape]
+        super().__init__(
+            SessionInfo(
+                device=device,
+                provider=f"CPU {precision}",
+                runtime=f"openvino {_version(openvino)}",
+                model_sha256=hashlib.sha256(model).hexdigest(),
+            ),
+            source[0].any_name,
+            ["batch" if side is None else side for side in shape],
+        )
+
+    def _compute(self, batch: Float32[np.ndarray, "n ..."]) -> Float32[np.ndarray, "n ..."]:
+        # Contiguous: OpenVINO would read a strided batch as if it were.
+        found = self._network(np.ascontiguousarray(batch))
+        return np.array(found[0])
+
+    def _free(self) -> None:
+        self._network = None
 
 
 _PROVIDERS: dict[Literal["cuda", "cpu"], tuple[str, dict[str, str]]] = {
@@ -207,12 +258,14 @@ _PROVIDERS: dict[Literal["cuda", "cpu"], tuple[str, dict[str, str]]] = {
 }
 
 
-def _open(model: bytes, device: Processor, refusals: tuple[str, ...]) -> Session:
+def _open(model: bytes, device: Processor) -> Session:
     if device == "trt":
         raise DeviceError(
             "this version of FCR does not build TensorRT engines yet: use --device cuda or cpu"
         )
-    return OnnxRuntimeSession(model, device, refusals)
+    if device == "cuda" or device == "cpu":
+        return OnnxRuntimeSession(model, device)
+    return OpenVinoSession(model, device)
 
 
 def _import_runtime() -> Any:
@@ -245,11 +298,6 @@ def _create(runtime: Any, model: bytes, device: Literal["cuda", "cpu"]) -> Any:
     options = runtime.SessionOptions()
     options.log_severity_level = 3  # errors; warnings there are for graph authors
     options.use_deterministic_compute = True
-    # A bundle's models carry their weights. One that asks for weights from a file beside the
-    # working folder is refused, since no file lies under the null device.
-    options.add_session_config_entry(
-        "session.model_external_initializers_file_folder_path", os.devnull
-    )
     try:
         return runtime.InferenceSession(
             model, options, providers=[_PROVIDERS[device]], enable_fallback=0
@@ -263,6 +311,56 @@ def _create(runtime: Any, model: bytes, device: Literal["cuda", "cpu"]) -> Any:
         raise DeviceError(
             f"ONNX Runtime cannot use CUDA: {_first_line(error)}: "
             "check nvidia-smi, or use --device cpu"
+        ) from error
+
+
+def _import_openvino() -> Any:
+    # Its converter sends a note to its makers over the network when it is imported; nothing here
+    # needs it.
+    with _hidden("openvino.tools.ovc"):
+        try:
+            import openvino
+        except (ImportError, OSError) as error:  # OSError: a system library is missing
+            raise DeviceError(
+                f"OpenVINO cannot be imported ({error}): pip install 'fcr[openvino]', or use"
+                " --device cpu"
+            ) from error
+    return openvino
+
+
+@contextlib.contextmanager
+def _hidden(module: str) -> Iterator[None]:
+    """Make importing a module fail, as if it were not installed."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+
+
+def _check_bfloat16(core: Any) -> None:
+    able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if "BF16" not in able:
+        raise DeviceError(
+            f"this CPU does not compute in bfloat16 (OpenVINO names {', '.join(able)}): use"
+            " --device openvino"
+        )
+
+
+def _compile(openvino: Any, core: Any, model: bytes, precision: str) -> Any:
+    try:
+        return core.compile_model(
+            core.read_model(model),
+            "CPU",
+            {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision},
+        )
+    except RuntimeError as error:
+        raise BundleError(
+            f"OpenVINO {_version(openvino)} refuses the model: {_last_line(error)}: "
+            "update openvino, use --device cpu, or export the bundle again"
         ) from error
 
 
@@ -280,15 +378,19 @@ def _check_provider(session: Any, wanted: str) -> None:
 def _check_graph(session: Any) -> tuple[Any, Any]:
     inputs, outputs = session.get_inputs(), session.get_outputs()
     types = [node.type for node in (*inputs, *outputs)]
-    if len(inputs) != 1 or len(outputs) != 1 or set(types) != {"tensor(float)"}:
-        raise BundleError(
-            f"the model has {len(inputs)} inputs and {len(outputs)} outputs of {types}, "
-            "not one of each in float32: export the bundle again"
-        )
+    _check_ends(len(inputs), len(outputs), types, "tensor(float)")
     return inputs[0], outputs[0]
 
 
-def _check_batch(batch: np.ndarray, name: str, shape: list[int | str | None]) -> None:
+def _check_ends(inputs: int, outputs: int, types: list[str], wanted: str) -> None:
+    if inputs != 1 or outputs != 1 or {*types} != {wanted}:
+        raise BundleError(
+            f"the model has {inputs} inputs and {outputs} outputs of {types}, "
+            "not one of each in float32: export the bundle again"
+        )
+
+
+def _check_batch(batch: np.ndarray, name: str, shape: Sequence[int | str | None]) -> None:
     fits = len(shape) == batch.ndim and all(
         not isinstance(side, int) or side == got
         for side, got in zip(shape, batch.shape, strict=True)
@@ -319,3 +421,13 @@ def _installed(distribution: str) -> bool:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:300]
+
+
+def _version(openvino: Any) -> str:
+    number: str = openvino.__version__.split("-")[0]  # a build's hash and branch follow
+    return number
+
+
+def _last_line(error: Exception) -> str:
+    """Skip the places in its own source that OpenVINO names first."""
+    return str(error).strip().splitlines()[-1].rstrip(".")[:300]

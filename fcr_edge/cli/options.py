@@ -22,6 +22,8 @@ class DeviceChoice(str, Enum):
     cpu = "cpu"
     cuda = "cuda"
     trt = "trt"
+    openvino = "openvino"
+    openvino_bf16 = "openvino-bf16"
 
 
 class ViewChoice(str, Enum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import builtins
 import hashlib
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -36,6 +37,7 @@ WEIGHTS_IN_A_FILE = base64.b64decode(  # one float, in weights.bin
     "CAo6ewoOCgF4CgF3EgF5IgNNdWwSAWcqIggBEAFCAXdqFwoIbG9jYXRpb24SC3dlaWdodHMuYmlucAFaIAoBeBIbChkI"
     "ARIVCgcSBWJhdGNoCgIIAQoCCAIKAggCYiAKAXkSGwoZCAESFQoHEgViYXRjaAoCCAEKAggCCgIIAkIECgAQEg=="
 )
+ON_CPU = ("cpu", "openvino")
 BATCH = np.full((3, 1, 2, 2), 9, dtype=np.float32)
 
 
@@ -74,8 +76,9 @@ def no_runtime(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
 
 
-def test_the_cpu_runs_batches_of_one_and_three():
-    with open_session(SQUARE_ROOT, "cpu") as session:
+@pytest.mark.parametrize("device", ON_CPU)
+def test_the_cpu_runs_batches_of_one_and_three(device):
+    with open_session(SQUARE_ROOT, device) as session:
         for batch in (BATCH[:1], BATCH):
             output = session.run(batch)
 
@@ -99,7 +102,9 @@ def test_a_session_says_what_ran():
 
 
 def test_an_unknown_device_lists_the_known_ones():
-    with pytest.raises(DeviceError, match=r"'tpu' is unknown: use one of auto, trt, cuda, cpu"):
+    with pytest.raises(
+        DeviceError, match=r"'tpu' is unknown: use one of auto, trt, cuda, cpu, openv"
+    ):
         open_session(SQUARE_ROOT, "tpu")
 
 
@@ -218,31 +223,35 @@ def test_one_runtime_is_no_conflict(monkeypatch):
         pytest.param(BATCH[:0], "float32 0 x 1 x 2 x 2", id="empty"),
     ],
 )
-def test_a_batch_the_network_does_not_take_is_refused(batch, got):
+@pytest.mark.parametrize("device", ON_CPU)
+def test_a_batch_the_network_does_not_take_is_refused(device, batch, got):
     with (
-        open_session(SQUARE_ROOT, "cpu") as session,
+        open_session(SQUARE_ROOT, device) as session,
         pytest.raises(BundleError, match=f"x takes float32 batch x 1 x 2 x 2, the batch is {got}"),
     ):
         session.run(batch)
 
 
-def test_a_strided_batch_gives_what_its_copy_gives():
+@pytest.mark.parametrize("device", ON_CPU)
+def test_a_strided_batch_gives_what_its_copy_gives(device):
     batch = np.arange(24, dtype=np.float32).reshape(6, 1, 2, 2)
 
-    with open_session(SQUARE_ROOT, "cpu") as session:
+    with open_session(SQUARE_ROOT, device) as session:
         assert (session.run(batch[::2]) == session.run(batch[::2].copy())).all()
 
 
-def test_values_that_are_not_numbers_are_an_error_and_no_result():
+@pytest.mark.parametrize("device", ON_CPU)
+def test_values_that_are_not_numbers_are_an_error_and_no_result(device):
     with (
-        open_session(SQUARE_ROOT, "cpu") as session,
+        open_session(SQUARE_ROOT, device) as session,
         pytest.raises(DeviceError, match="not numbers: run on --device cpu"),
     ):
         session.run(-BATCH)
 
 
-def test_a_closed_session_does_not_run():
-    session = open_session(SQUARE_ROOT, "cpu")
+@pytest.mark.parametrize("device", ON_CPU)
+def test_a_closed_session_does_not_run(device):
+    session = open_session(SQUARE_ROOT, device)
     session.close()
     session.close()
 
@@ -253,28 +262,74 @@ def test_a_closed_session_does_not_run():
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        pytest.param(b"not a model", "refuses the model: .* export the bundle again", id="bytes"),
-        pytest.param(b"", "refuses the model", id="nothing"),
+        pytest.param(
+            b"not a model", "damaged or no ONNX file.* export the bundle again", id="bytes"
+        ),
+        pytest.param(b"", "refuses the model: .* export the bundle again", id="nothing"),
         pytest.param(TWO_OUTPUTS, "1 inputs and 2 outputs", id="two outputs"),
-        pytest.param(DOUBLE, r"tensor\(double\).* not one of each in float32", id="precision"),
+        pytest.param(DOUBLE, "of .*(double|f64).*, not one of each in float32", id="precision"),
     ],
 )
-@pytest.mark.parametrize("device", ["cpu", "auto"])
+@pytest.mark.parametrize("device", ["cpu", "auto", "openvino"])
 def test_a_model_that_is_none_of_ours_is_a_bundle_error(model, message, device):
     with pytest.raises(BundleError, match=message):
         open_session(model, device)
 
 
-def test_weights_from_a_file_outside_the_bundle_are_refused(tmp_path, monkeypatch):
+@pytest.mark.parametrize("device", ON_CPU)
+def test_weights_from_a_file_outside_the_bundle_are_refused(device, tmp_path, monkeypatch):
     (tmp_path / "weights.bin").write_bytes(np.float32(2).tobytes())
     monkeypatch.chdir(tmp_path)
 
-    with pytest.raises(BundleError, match="refuses the model"):
-        open_session(WEIGHTS_IN_A_FILE, "cpu")
+    with pytest.raises(BundleError, match="weights from another file"):
+        open_session(WEIGHTS_IN_A_FILE, device)
 
 
-def test_the_same_batch_gives_the_same_bits():
-    with open_session(SQUARE_ROOT, "cpu") as one, open_session(SQUARE_ROOT, "cpu") as other:
+@pytest.mark.parametrize("device", ON_CPU)
+def test_the_same_batch_gives_the_same_bits(device):
+    with open_session(SQUARE_ROOT, device) as one, open_session(SQUARE_ROOT, device) as other:
         batch = np.random.default_rng(1).random((3, 1, 2, 2), dtype=np.float32)
 
         assert one.run(batch).tobytes() == other.run(batch).tobytes()
+
+
+def test_openvino_says_in_which_precision_it_ran():
+    with open_session(SQUARE_ROOT, "openvino") as session:
+        info = session.describe()
+
+    assert (info.device, info.provider) == ("openvino", "CPU f32")
+    assert info.runtime.startswith("openvino 20")
+    assert info.model_sha256 == hashlib.sha256(SQUARE_ROOT).hexdigest()
+
+
+def test_auto_never_takes_openvino():
+    with open_session(SQUARE_ROOT) as session:
+        assert session.describe().device == "cpu"
+        assert not any("openvino" in refusal for refusal in session.refusals)
+
+
+def test_bfloat16_on_a_cpu_without_it_is_an_error_and_never_32_bits(monkeypatch):
+    core = SimpleNamespace(get_property=lambda device, name: ["FP32", "INT8"])
+    monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace(Core=lambda: core))
+
+    with pytest.raises(DeviceError, match=r"not compute in bfloat16 .*FP32, INT8.*openvino"):
+        open_session(SQUARE_ROOT, "openvino-bf16")
+
+
+def test_openvino_that_is_not_installed_names_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+
+    with pytest.raises(DeviceError, match=r"pip install 'fcr\[openvino\]', or use --device cpu"):
+        open_session(SQUARE_ROOT, "openvino")
+
+
+def test_openvino_is_imported_without_what_reports_to_its_makers():
+    program = (
+        "import base64, sys\n"
+        "from fcr_edge.sessions import open_session\n"
+        f"open_session({SQUARE_ROOT!r}, 'openvino').close()\n"
+        "assert 'openvino' in sys.modules\n"
+        "assert not [name for name in sys.modules if 'telemetry' in name or 'ovc' in name]\n"
+    )
+
+    subprocess.run([sys.executable, "-c", program], check=True)
