@@ -43,6 +43,10 @@ STRETCH = 0.2
 """Standard deviation of the logarithm by which a part of a head is longer or broader than drawn:
 proportions of real heads differ more than those of simulated ones, and a network that knows these
 places landmarks by the outline of the whole head."""
+EVENED = 0.3
+"""Share of films whose contrast is the same in light and in dark regions."""
+HIDDEN = 0.15
+"""Share of films of which a part is covered."""
 PARTS = 6
 """Places along each axis where that is drawn."""
 
@@ -222,8 +226,10 @@ def _expose(levels: Levels, rng: np.random.Generator) -> Levels:
     if rng.random() < 0.6:
         sigma, amount = rng.uniform(1.5, 12), rng.uniform(0.2, 1.8)
         made = made + np.float32(amount) * (made - imaging.blur(made, sigma)) * (made > 0.02)
+    if rng.random() < EVENED:
+        made = _even_out(made, rng)
     if rng.random() < 0.6:
-        made = made * np.exp(np.float32(rng.uniform(0.1, 0.5)) * draw_cloud(size, 2, 4, rng))
+        made = made * np.exp(np.float32(rng.uniform(0.1, 0.8)) * draw_cloud(size, 2, 4, rng))
     if rng.random() < 0.3:
         made = np.minimum(made, np.float32(rng.uniform(0.6, 0.9)))
     fog = rng.uniform(0, 0.35) * (rng.random() < 0.5)
@@ -232,10 +238,32 @@ def _expose(levels: Levels, rng: np.random.Generator) -> Levels:
         slope = draw_slope(size, rng)
         made += np.float32(rng.uniform(0, 1)) * slope
     made = _add_fittings(made.clip(0, 1), rng)
+    if rng.random() < HIDDEN:
+        made = _hide(made, rng)
     if rng.random() < 0.3:
         made = imaging.blur(made, rng.uniform(0.3, 1.2))
     noise = rng.standard_normal(made.shape, np.float32)
     return (made + np.float32(rng.uniform(0, 0.03)) * noise).clip(0, 1)
+
+
+def _even_out(levels: Levels, rng: np.random.Generator) -> Levels:
+    """Give light and dark regions one contrast, as units do that compress a film's range."""
+    sigma, share = rng.uniform(4, 16), np.float32(rng.uniform(0.3, 1))
+    mean = imaging.blur(levels, sigma)
+    spread = np.sqrt(imaging.blur((levels - mean) ** 2, sigma)) + np.float32(0.03)
+    even = np.float32(0.4) + np.float32(0.2) * (levels - mean) / spread
+    evened: Levels = np.where(levels > 0.02, levels + share * (even - levels), levels).clip(0, 1)
+    return evened
+
+
+def _hide(levels: Levels, rng: np.random.Generator) -> Levels:
+    """Cover a part of the film, so that no one part of a head decides what is seen."""
+    size = len(levels)
+    height, width = (rng.uniform(0.1, 0.4, 2) * size).astype(int)
+    row, column = int(rng.integers(size - height)), int(rng.integers(size - width))
+    hidden = levels.copy()
+    hidden[row : row + height, column : column + width] = rng.uniform(0, 1)
+    return hidden
 
 
 def draw_cloud(size: int, coarsest: int, finest: int, rng: np.random.Generator) -> Levels:
