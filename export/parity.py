@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import cycle, islice
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from export.to_onnx import round_weights
-from fcr_edge import imaging, soft_tissue
+from fcr_edge import agreement, imaging, soft_tissue
+from fcr_edge.agreement import cosines, read_answers
 from fcr_edge.conditions import Conditions
-from fcr_edge.errors import BundleError, FilmError
+from fcr_edge.errors import FilmError
 from fcr_edge.film import standardise_xray
-from fcr_edge.looks import VALUES, first_look, read_answer
-from fcr_edge.manifest import EmbeddingSpec, ParityRow, VectorSpec
+from fcr_edge.looks import first_look
+from fcr_edge.manifest import ParityRow
 from fcr_edge.reading import read_film
 from fcr_edge.sessions import open_session
 
@@ -23,16 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from jaxtyping import Float32, Float64
+    from jaxtyping import Float32
     from torch import nn
 
     from export.to_onnx import Target, Weights
+    from fcr_edge.agreement import Measure
     from fcr_edge.manifest import TensorSpec
     from fcr_edge.soft_tissue import Suppressor
 
     Pictures = Float32[np.ndarray, "n c h w"]
     Outputs = Float32[np.ndarray, "n ..."]
-    Measure = Literal["max_abs_difference", "min_cosine", "min_psnr"]
     Read = Callable[[Outputs], Outputs]
 
 MAX_FACE_DIFFERENCE = 1e-4
@@ -41,12 +42,6 @@ MAX_LAYER_DIFFERENCE = 1e-4
 """Skull, bone and confidence lie in [0, 1], so this is a thirty-ninth of a grey level."""
 MIN_EMBEDDING_COSINE = 0.99999
 """Galleries print similarities to four digits."""
-MIN_HALF_PSNR = 60.0
-"""Of a picture by 16 bits against 32 [dB, the peak being the range]: errors of a quarter of a grey
-level, root mean square."""
-MIN_HALF_COSINE = 0.9999
-MAX_HALF_FILM_DIFFERENCE = 1e-2
-"""As MAX_FILM_DIFFERENCE, of answers by 16 bits: two and a half pixels of the standard film."""
 MAX_FILM_DIFFERENCE = 1e-3
 """Of probabilities and shares of the side: a thousandth moves no answer, and a landmark by a
 quarter of a pixel of the standard film."""
@@ -59,8 +54,6 @@ MIN_SPREAD = 4.0
 divides by almost nothing, and so compares rounding errors."""
 TOLD = (Conditions(), Conditions("female", 25, 20), Conditions(), Conditions("male", 60, 34))
 """What a conditioned translator is told of the skulls, in turns: nothing, or all of somebody."""
-MAX_LENGTH_ERROR = 1e-5
-"""How far from 1 the length of an embedding may be."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +146,7 @@ def compare_film(network: nn.Module, model: bytes, looks: Pictures, weights: Wei
     """
     measure: Measure = "max_abs_difference"
     limit = MAX_FILM_DIFFERENCE
-    return _compare(network, model, looks, weights, measure, limit, _read_answers)
+    return _compare(network, model, looks, weights, measure, limit, read_answers)
 
 
 def compare_half(single: bytes, half: bytes, pictures: Pictures, target: Target) -> Parity:
@@ -165,38 +158,20 @@ def compare_half(single: bytes, half: bytes, pictures: Pictures, target: Target)
     with open_session(single, "cpu") as reference, open_session(half, "cpu") as session:
         one, other = (_run(each.run, pictures, 1) for each in (reference, session))
         info = session.describe()
-    measure, value, limit = _measure_half(one, other, target)
+    found = agreement.compare_half(one, other, target)
     return Parity(
         (
             ParityRow(
                 reference=f"{info.runtime}, {info.provider}, fp32",
                 candidate=f"{info.runtime}, {info.provider}, fp16",
-                measure=measure,
-                value=value,
-                limit=limit,
+                measure=found.measure,
+                value=found.value,
+                limit=found.limit,
                 pictures=len(pictures),
                 batches=(1,),
             ),
         )
     )
-
-
-def _measure_half(one: Outputs, other: Outputs, target: Target) -> tuple[Measure, float, float]:
-    """Return what is measured, the worst value and its limit."""
-    if isinstance(target, EmbeddingSpec):
-        return "min_cosine", float(_cosines(one, other).min()), MIN_HALF_COSINE
-    if isinstance(target, VectorSpec):
-        difference = np.abs(_read_answers(one) - _read_answers(other)).max()
-        return "max_abs_difference", float(difference), MAX_HALF_FILM_DIFFERENCE
-    errors = np.square((one - other) / (target.high - target.low)).mean(axis=(1, 2, 3))
-    return "min_psnr", float(-10 * np.log10(max(errors.max(), 1e-12))), MIN_HALF_PSNR
-
-
-def _read_answers(vectors: Outputs) -> Outputs:
-    """Read each vector as probabilities, places and errors [shares of the side]."""
-    answers = [read_answer(vector, VALUES) for vector in vectors]
-    rows = [[*one.probability.values(), *one.places.ravel(), *one.errors] for one in answers]
-    return np.array(rows, np.float32)
 
 
 def _as_given(outputs: Outputs) -> Outputs:
@@ -249,18 +224,7 @@ def _measure(
     pairs = list(zip(references, outputs, strict=True))
     if measure == "max_abs_difference":
         return float(np.max([np.abs(one - other).max() for one, other in pairs]))
-    return float(np.min([_cosines(one, other).min() for one, other in pairs]))
-
-
-def _cosines(one: Outputs, other: Outputs) -> Float64[np.ndarray, " n"]:
-    # In 64 bits: in 32, the rounding of the sum is as large as what is looked for.
-    one, other = one.astype(np.float64), other.astype(np.float64)
-    lengths = np.linalg.norm(one, axis=1), np.linalg.norm(other, axis=1)
-    error = np.abs(np.subtract(lengths, 1)).max()
-    if not error <= MAX_LENGTH_ERROR:
-        raise BundleError(f"an embedding's length is {error:.2g} off 1: train the embedder again")
-    cosines: Float64[np.ndarray, " n"] = (one * other).sum(axis=1) / (lengths[0] * lengths[1])
-    return cosines
+    return float(np.min([cosines(one, other).min() for one, other in pairs]))
 
 
 def _run(run: Callable[[Pictures], Outputs], pictures: Pictures, size: int) -> Outputs:

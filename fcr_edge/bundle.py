@@ -34,6 +34,7 @@ from fcr_edge.manifest import (
     BundleFile,
     Description,
     Manifest,
+    ModelEntry,
     ModelFile,
     Precision,
     Role,
@@ -47,7 +48,7 @@ class Bundle:
     Raises BundleError wherever a folder is not exactly what its manifest says.
 
         bundle = Bundle.load(Path("bundle"))
-        session = open_session(bundle.model_bytes("embedder"))
+        session = open_network(bundle, "embedder")
     """
 
     def __init__(
@@ -88,11 +89,22 @@ class Bundle:
 
         Raises BundleError where the bundle has no such model.
         """
+        return self._models[self._entry(role).fp32.path]
+
+    def half_bytes(self, role: Role) -> bytes | None:
+        """Return the 16-bit ONNX model of a role; None where the bundle has it in 32 alone.
+
+        Raises BundleError where the bundle has no such model at all.
+        """
+        file = self._entry(role).fp16
+        return None if file is None else self._models[file.path]
+
+    def _entry(self, role: Role) -> ModelEntry:
         require(
             role in self.manifest.models,
             f"bundle {self.manifest.name} has no {role}: export one that has",
         )
-        return self._models[self.manifest.models[role].fp32.path]
+        return self.manifest.models[role]
 
 
 def read_manifest(folder: Path) -> Manifest:

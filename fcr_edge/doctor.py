@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
+import shutil
 from dataclasses import dataclass
 from importlib import metadata
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
 
 from fcr_edge import __version__, dicom, sandbox
 from fcr_edge.bundle import Bundle
 from fcr_edge.errors import DeviceError, FcrError
 from fcr_edge.identify import demo_folder, user_bundles
-from fcr_edge.sessions import find_runtime_conflict, open_session
+from fcr_edge.sessions import INSTALL, Processor, find_runtime_conflict, open_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from fcr_edge.gallery import Gallery
-    from fcr_edge.sessions import Processor
 
+LEAST_FREE_GB = 1.0
+"""Less is worth a word: a gallery and four engines take some hundred MB."""
 PACKAGES = ("numpy", "opencv-python-headless", "hnswlib", "cryptography")
 
 
@@ -42,6 +45,10 @@ def examine(folder: Path | None) -> list[Check]:
         _count_bundles(),
         _list_codecs(),
         _describe_sandbox(),
+        _list_runtimes(),
+        _describe_gpu(),
+        _examine_cache(),
+        _measure_disk(),
     ]
     conflict = find_runtime_conflict()
     if conflict:
@@ -54,8 +61,7 @@ def examine(folder: Path | None) -> list[Check]:
     checks.append(
         Check("ok", f"bundle {manifest.name}, {bundle.folder}: whole, made {manifest.created}")
     )
-    devices: tuple[Processor, ...] = ("trt", "cuda", "cpu")
-    return [*checks, *(_examine_device(bundle, device) for device in devices)]
+    return [*checks, *(_examine_device(bundle, device) for device in get_args(Processor))]
 
 
 def examine_gallery(open_gallery: Callable[[], Gallery]) -> Check:
@@ -69,12 +75,94 @@ def examine_gallery(open_gallery: Callable[[], Gallery]) -> Check:
 
 
 def _examine_device(bundle: Bundle, device: Processor) -> Check:
-    """Open the embedder on the device. Only the CPU is a must."""
+    """Open the embedder on the device. Only the CPU is a must; no engine is built for this."""
+    if device == "trt":
+        return _examine_engines(bundle)
     try:
-        with open_session(bundle.model_bytes("embedder"), device) as session:
+        with open_network(bundle, "embedder", device) as session:
             return Check("ok", f"device {session.describe()}")
     except DeviceError as err:
         return Check("bad" if device == "cpu" else "note", f"device {device}: {err}")
+
+
+def _examine_engines(bundle: Bundle) -> Check:
+    """Tell whether engines could be built, and how many of the bundle's are."""
+    from fcr_edge.engines import opening
+
+    try:
+        built = [role for role in bundle.manifest.models if opening.is_built(bundle, role)]
+    except DeviceError as err:
+        return Check("note", f"device trt: {err}")
+    lacking = [role for role in bundle.manifest.models if role not in built]
+    if lacking:
+        return Check(
+            "note",
+            f"device trt: can be had; to be built at the first use: {', '.join(lacking)};"
+            " fcr-edge warmup builds them now",
+        )
+    return Check("ok", f"device trt: engines built of {', '.join(built)}")
+
+
+def _list_runtimes() -> Check:
+    """Name the runtimes that are installed, and what ONNX Runtime was built for."""
+    names = ("onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "cuda-python")
+    found = []
+    for name in names:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found.append(f"{name} {metadata.version(name)}")
+    try:
+        import onnxruntime
+
+        providers = [
+            each.removesuffix("ExecutionProvider")
+            for each in onnxruntime.get_available_providers()
+        ]
+    except (ImportError, OSError) as err:
+        return Check("bad", f"ONNX Runtime cannot be imported ({err}): {INSTALL}")
+    return Check(
+        "ok", f"runtimes: {', '.join(found)}; ONNX Runtime is built for {', '.join(providers)}"
+    )
+
+
+def _describe_gpu() -> Check:
+    """Name GPU, driver, CUDA and TensorRT, or say what is missing."""
+    from fcr_edge.engines.kit import describe_kit
+
+    try:
+        kit = describe_kit()
+    except DeviceError as err:
+        return Check("note", f"GPU: {err}")
+    driver, runtime = (f"{v // 1000}.{v % 1000 // 10}" for v in (kit.driver, kit.cuda_runtime))
+    return Check(
+        "ok",
+        f"GPU: {kit.gpu}, compute capability {kit.compute_capability}, its driver takes CUDA"
+        f" {driver}, CUDA {runtime}, TensorRT {kit.tensorrt}",
+    )
+
+
+def _examine_cache() -> Check:
+    """Look through the engines that were kept; the folder is not made for this."""
+    from fcr_edge.engines.cache import EngineCache, StaleEngineError, cache_folder
+
+    folder = cache_folder()
+    if not folder.exists():
+        return Check("ok", f"engines: none yet in {folder}")
+    try:
+        found = EngineCache(folder).list()
+    except DeviceError as err:
+        return Check("bad", str(err))
+    stale = [str(engine) for engine in found if isinstance(engine, StaleEngineError)]
+    if stale:
+        return Check("note", f"engines that will be built again: {'; '.join(stale)}")
+    return Check("ok", f"engines: {len(found)} in {folder}")
+
+
+def _measure_disk() -> Check:
+    """Measure what is free where engines and bundles of this user are kept."""
+    home = Path.home()
+    free = shutil.disk_usage(home).free / 1e9
+    state: Literal["ok", "note"] = "ok" if free > LEAST_FREE_GB else "note"
+    return Check(state, f"disk: {free:.1f} GB free at {home}")
 
 
 def _list_codecs() -> Check:

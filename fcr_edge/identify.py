@@ -16,7 +16,7 @@ from fcr_edge.bundle import Bundle, read_manifest
 from fcr_edge.conditions import Conditions, describe_told
 from fcr_edge.errors import BundleError, ConfigError
 from fcr_edge.manifest import MANIFEST_NAME
-from fcr_edge.sessions import open_session
+from fcr_edge.sessions import open_network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from fcr_edge.film_record import FilmRecord
     from fcr_edge.gallery import Gallery, Probe, SearchResult, View
     from fcr_edge.gallery.records import Mode
-    from fcr_edge.manifest import Fusion, Role
-    from fcr_edge.sessions import Device, Session, SessionInfo
+    from fcr_edge.manifest import Fusion
+    from fcr_edge.sessions import Device, SessionInfo, Tell
     from fcr_edge.soft_tissue import Separation
     from fcr_edge.understanding import Understanding
 
@@ -113,18 +113,21 @@ class Identifier:
     Args:
         bundle: The verified bundle.
         device: What shall run its networks; "auto" takes the first of trt, cuda and cpu.
+        tell: Called with (phase, steps done, steps) while TensorRT builds engines.
 
     Raises DeviceError where the device cannot be had.
     """
 
-    def __init__(self, bundle: Bundle, device: Device = "auto") -> None:
+    def __init__(self, bundle: Bundle, device: Device = "auto", tell: Tell | None = None) -> None:
         self.bundle = bundle
         sandbox.start()  # it gets ready while the networks load
         with ExitStack() as stack:
-            self._translator = stack.enter_context(_open(bundle, "translator", device))
-            self._embedder = stack.enter_context(_open(bundle, "embedder", device))
-            self._suppressor = soft_tissue.open_suppressor(bundle, device, stack)
-            self._film = understanding.open_film_model(bundle, device, stack)
+            self._translator = stack.enter_context(
+                open_network(bundle, "translator", device, tell)
+            )
+            self._embedder = stack.enter_context(open_network(bundle, "embedder", device, tell))
+            self._suppressor = soft_tissue.open_suppressor(bundle, device, stack, tell)
+            self._film = understanding.open_film_model(bundle, device, stack, tell)
             self._open_sessions = stack.pop_all()
 
     def __enter__(self) -> Identifier:
@@ -424,10 +427,6 @@ def _compare_sizes(first: Reconstruction, second: Reconstruction) -> float | Non
 
 def _add_up(parts: Sequence[dict[str, float]]) -> dict[str, float]:
     return {stage: sum(part[stage] for part in parts) for stage in parts[0]}
-
-
-def _open(bundle: Bundle, role: Role, device: Device) -> Session:
-    return open_session(bundle.model_bytes(role), device)
 
 
 @contextmanager

@@ -314,6 +314,9 @@ class SuppressorEntry(ModelEntry):
         )
 
 
+AnyEntry = TranslatorEntry | EmbedderEntry | FilmEntry | SuppressorEntry
+
+
 @dataclass(frozen=True)
 class Scale:
     """Mean and spread of the similarities of a view, between people set aside from training."""
@@ -383,9 +386,9 @@ class Description:
         require(len(taken) == len(paths) + 2, f"a file name is used twice: {paths}")
 
     @property
-    def models(self) -> Mapping[Role, ModelEntry]:
+    def models(self) -> Mapping[Role, AnyEntry]:
         """The networks that there are, by role."""
-        every: dict[Role, ModelEntry | None] = {
+        every: dict[Role, AnyEntry | None] = {
             "translator": self.translator,
             "embedder": self.embedder,
             "film": self.film,

@@ -1,6 +1,6 @@
 """Sessions: what runs a network, and on which device; open_session() never falls back in silence.
 
-    with open_session(bundle.model_bytes("embedder"), "auto") as session:
+    with open_network(bundle, "embedder", "auto") as session:
         embeddings = session.run(batch)
         print(session.describe(), session.refusals)
 
@@ -28,10 +28,15 @@ from fcr_edge.errors import BundleError, DeviceError
 from fcr_edge.onnx_bytes import refuse_outside_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
     from jaxtyping import Float32
+
+    from fcr_edge.bundle import Bundle
+    from fcr_edge.manifest import Role
+
+    Tell = Callable[[str, int, int], None]
 
 logger = logging.getLogger(__name__)
 
@@ -127,12 +132,32 @@ class Session(ABC):
         self.close()
 
 
-def open_session(model: bytes, device: Device = "auto") -> Session:
+def open_network(
+    bundle: Bundle, role: Role, device: Device = "auto", tell: Tell | None = None
+) -> Session:
+    """Open a session of a bundle's network; TensorRT takes its 16-bit form, all others 32 bits.
+
+    `tell` is called with (phase, steps done, steps) while an engine is built. Raises DeviceError
+    and BundleError as `open_session`, BundleError also where the bundle has no such network.
+    """
+
+    def open_engine() -> Session:
+        from fcr_edge.engines import opening
+
+        return opening.open_engine(opening.want(bundle, role), tell)
+
+    return open_session(bundle.model_bytes(role), device, open_engine)
+
+
+def open_session(
+    model: bytes, device: Device = "auto", open_engine: Callable[[], Session] | None = None
+) -> Session:
     """Open a session on the device, or for "auto" on the first of trt, cuda and cpu to be had.
 
     Args:
         model: An ONNX model with one float32 input and one float32 output, from a verified bundle.
         device: What shall run it.
+        open_engine: Opens a TensorRT engine of the same network; left out, there is none.
 
     Raises:
         DeviceError: The device is unknown, or cannot be had; for "auto", none of them.
@@ -145,12 +170,12 @@ def open_session(model: bytes, device: Device = "auto") -> Session:
     _warn_of_conflict()
     refuse_outside_weights(model)
     if device != "auto":
-        return _open(model, device)
+        return _open(model, device, open_engine)
     _import_runtime()  # without it every device would be refused for the one reason
     refusals: tuple[str, ...] = ()
     for processor in PREFERRED:
         try:
-            session = _open(model, processor)
+            session = _open(model, processor, open_engine)
         except DeviceError as error:
             refusals += (f"{processor}: {error}",)
         else:
@@ -258,11 +283,11 @@ _PROVIDERS: dict[Literal["cuda", "cpu"], tuple[str, dict[str, str]]] = {
 }
 
 
-def _open(model: bytes, device: Processor) -> Session:
+def _open(model: bytes, device: Processor, open_engine: Callable[[], Session] | None) -> Session:
     if device == "trt":
-        raise DeviceError(
-            "this version of FCR does not build TensorRT engines yet: use --device cuda or cpu"
-        )
+        if open_engine is None:
+            raise DeviceError("an ONNX file alone is no engine: open it out of its bundle")
+        return open_engine()
     if device == "cuda" or device == "cpu":
         return OnnxRuntimeSession(model, device)
     return OpenVinoSession(model, device)

@@ -10,7 +10,7 @@ import numpy as np
 from fcr_edge import classical, imaging
 from fcr_edge.errors import ConfigError, FilmError
 from fcr_edge.manifest import LEARNED_RECIPE
-from fcr_edge.sessions import open_session
+from fcr_edge.sessions import open_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from fcr_edge.bundle import Bundle
     from fcr_edge.manifest import SuppressorEntry
-    from fcr_edge.sessions import Device, Session
+    from fcr_edge.sessions import Device, Session, Tell
 
     Film = UInt8[np.ndarray, "h w 1"]
 
@@ -81,7 +81,9 @@ class Suppressor:
         )
 
 
-def open_suppressor(bundle: Bundle, device: Device, stack: ExitStack) -> Suppressor | None:
+def open_suppressor(
+    bundle: Bundle, device: Device, stack: ExitStack, tell: Tell | None = None
+) -> Suppressor | None:
     """Open a bundle's suppressor, to be closed by the stack; None where the bundle has none.
 
     Raises DeviceError where the device cannot be had.
@@ -89,7 +91,7 @@ def open_suppressor(bundle: Bundle, device: Device, stack: ExitStack) -> Suppres
     entry = bundle.manifest.suppressor
     if entry is None:
         return None
-    session = stack.enter_context(open_session(bundle.model_bytes("suppressor"), device))
+    session = stack.enter_context(open_network(bundle, "suppressor", device, tell))
     return Suppressor(session, entry)
 
 

@@ -20,7 +20,7 @@ from fcr_edge.looks import (
     to_source,
 )
 from fcr_edge.pose import LANDMARKS, RIM, STANDARD_MM, STANDARD_SIDE, View
-from fcr_edge.sessions import open_session
+from fcr_edge.sessions import open_network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from fcr_edge.manifest import FilmEntry
     from fcr_edge.pose import Matrix
     from fcr_edge.reading import Xray
-    from fcr_edge.sessions import Device, Session
+    from fcr_edge.sessions import Device, Session, Tell
 
     Film = UInt8[np.ndarray, "s s 1"]
 
@@ -183,7 +183,9 @@ class FilmModel:
         return understand(xray, self.session, self.entry, force)
 
 
-def open_film_model(bundle: Bundle, device: Device, stack: ExitStack) -> FilmModel | None:
+def open_film_model(
+    bundle: Bundle, device: Device, stack: ExitStack, tell: Tell | None = None
+) -> FilmModel | None:
     """Open a bundle's film model, to be closed by the stack; None where the bundle has none.
 
     Raises DeviceError where the device cannot be had.
@@ -191,7 +193,7 @@ def open_film_model(bundle: Bundle, device: Device, stack: ExitStack) -> FilmMod
     entry = bundle.manifest.film
     if entry is None:
         return None
-    return FilmModel(stack.enter_context(open_session(bundle.model_bytes("film"), device)), entry)
+    return FilmModel(stack.enter_context(open_network(bundle, "film", device, tell)), entry)
 
 
 def _examine(xray: Xray, session: Session, entry: FilmEntry) -> Understanding:

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from fcr_edge import __version__
-from fcr_edge.cli import checks, films, people
+from fcr_edge.cli import checks, engines, films, people
 from fcr_edge.cli.console import EXIT_ERROR
 from fcr_edge.errors import FcrError
 
@@ -35,7 +35,9 @@ app = typer.Typer(
     "an investigative lead for a qualified examiner, never an identification.",
 )
 gallery_app = typer.Typer(no_args_is_help=True, help="List, show and remove enrolled people.")
+cache_app = typer.Typer(no_args_is_help=True, help="List and remove engines built for the GPU.")
 app.add_typer(gallery_app, name="gallery")
+app.add_typer(cache_app, name="cache")
 app.command()(films.identify)
 app.command()(people.enroll)
 app.command()(films.reconstruct)
@@ -44,6 +46,9 @@ app.command()(films.deidentify)
 app.command()(checks.bench)
 app.command()(checks.doctor)
 app.command()(checks.demo)
+app.command()(engines.warmup)
+cache_app.command("list")(engines.list_engines)
+cache_app.command("clear")(engines.clear_engines)
 gallery_app.command("list")(people.list_gallery)
 gallery_app.command("show")(people.show_person)
 gallery_app.command("remove")(people.remove_person)

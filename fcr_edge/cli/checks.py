@@ -80,6 +80,7 @@ def doctor(
     gallery: Annotated[Path | None, typer.Option("--gallery", "-g", help="Check it too.")] = None,
     key_file: KeyFileOption = None,
     passphrase: PassphraseOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Check what FCR needs on this machine; each red line says how to mend it."""
     from fcr_edge import doctor as checks
@@ -87,7 +88,9 @@ def doctor(
     found = checks.examine(bundle)
     if gallery is not None:
         found.append(checks.examine_gallery(lambda: open_gallery(gallery, key_file, passphrase)))
-    for check in found:
+    if as_json:
+        print_json({"schema": "fcr-doctor/1", "checks": [asdict(check) for check in found]})
+    for check in [] if as_json else found:
         mark = {"ok": "ok  ", "note": "note", "bad": "BAD "}[check.state]
         typer.secho(f"{mark} {check.what}", fg={"bad": "red", "note": "yellow"}.get(check.state))
     if any(check.state == "bad" for check in found):

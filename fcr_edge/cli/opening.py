@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fcr_edge.cli.console import note, warn
+from fcr_edge.cli.console import build_progress, note, warn
 from fcr_edge.cli.options import DeviceChoice, read_key
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def make_ready(bundle: Bundle, device: DeviceChoice) -> Identifier:
     """Make a bundle ready, and say what device it runs on."""
     from fcr_edge.identify import Identifier
 
-    identifier = Identifier(bundle, device.value)
+    with build_progress() as tell:
+        identifier = Identifier(bundle, device.value, tell)
     for refusal in identifier.refusals:
         note(f"device refused, {refusal}")
     note(f"device: {identifier.device}")

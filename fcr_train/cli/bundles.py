@@ -29,9 +29,9 @@ class Weights(str, Enum):
 
 def export(
     out: Annotated[Path, typer.Option(help="Folder of the new bundle.")],
-    engine: Annotated[Engine, typer.Option(help="onnx, or trt on a machine with a GPU.")] = (
-        Engine.onnx
-    ),
+    engine: Annotated[
+        Engine, typer.Option(help="onnx; trt builds this device's engines, too.")
+    ] = (Engine.onnx),
     translator: Annotated[
         Path | None, typer.Option(help="Checkpoint (the best run of the last `compare`).")
     ] = None,
@@ -72,11 +72,6 @@ def export(
     ] = "NOASSERTION",
 ) -> None:
     """Convert a translator and an embedder into a bundle, perhaps with a soft-tissue remover."""
-    if engine is Engine.trt:
-        raise DeviceError(
-            "--engine trt needs TensorRT and an NVIDIA GPU, and is not available in this version:"
-            " an engine fits the one device it was built on. Export with --engine onnx"
-        )
     if data is None:
         raise ConfigError(
             "an export is compared with PyTorch on some X-rays: pass --data FOLDER (a dataset, or"
@@ -96,10 +91,33 @@ def export(
             evaluation=run.evaluation,
             suppressor=suppressor,
             film=film,
-            form=Form(weights.value, fp16, licence),
+            form=Form(weights.value, fp16 or engine is Engine.trt, licence),
             progress=count,
         )
     typer.echo(out)
+    if engine is Engine.trt:
+        _build_engines(out)
+
+
+def _build_engines(folder: Path) -> None:
+    """Build, check and time this device's engines; the bundle is complete without them."""
+    from fcr_edge.bundle import Bundle
+    from fcr_edge.cli.console import build_progress
+    from fcr_edge.engines.cache import cache_folder
+    from fcr_edge.sessions import open_network
+
+    bundle = Bundle.load(folder)
+    try:
+        for role in bundle.manifest.models:
+            with build_progress() as tell, open_network(bundle, role, "trt", tell) as session:
+                typer.echo(f"{role}: {session.describe()}", err=True)
+    except DeviceError as error:
+        raise DeviceError(
+            f"{folder} is complete, with its networks in 16 bits, but engines were not built:"
+            f" {error}. An engine fits only the device that it is built on: on the field kit run"
+            f" fcr-edge warmup --bundle {folder.name}"
+        ) from error
+    typer.echo(f"engines: {cache_folder()}", err=True)
 
 
 @dataclass(frozen=True)

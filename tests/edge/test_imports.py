@@ -19,6 +19,8 @@ LATE = ("onnxruntime", "hnswlib", "pydicom", "tensorrt", "cryptography")
 USES_PIXELS = {
     f"fcr_edge.{name}"
     for name in (
+        "agreement",
+        "engines.opening",
         "imaging",
         "film",
         "dicom",

@@ -14,9 +14,10 @@ from onnx import TensorProto, shape_inference
 from torch import nn
 
 from export.build import Form, build_bundle
-from export.parity import MIN_HALF_PSNR, compare_half
+from export.parity import compare_half
 from export.to_fp16 import to_half
 from export.to_onnx import to_onnx
+from fcr_edge.agreement import MIN_HALF_PSNR
 from fcr_edge.bundle import Bundle
 from fcr_edge.errors import BundleError
 from fcr_edge.manifest import EmbeddingSpec, TensorSpec
@@ -154,7 +155,7 @@ def test_half_that_strays_is_not_written(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("export.parity.MIN_HALF_PSNR", 300.0)
+    monkeypatch.setattr("fcr_edge.agreement.MIN_HALF_PSNR", 300.0)
 
     with pytest.raises(BundleError, match=r"translator\.fp16\.onnx does not compute"):
         build_bundle(*checkpoints, films, tmp_path / "bundle", form=Form(fp16=True))
