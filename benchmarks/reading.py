@@ -45,7 +45,7 @@ def main(
     print(f"first film, the decoder started: {1000 * (time.perf_counter() - start):.0f} ms")
     rows: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     with ExitStack() as stack:
-        opened = Bundle.load(bundle) if bundle else None
+        opened = Bundle.load(bundle, allow_unsigned=True) if bundle else None
         model = open_film_model(opened, "cpu", stack) if opened else None
         network = soft_tissue.open_suppressor(opened, "cpu", stack) if opened else None
         for path in films:

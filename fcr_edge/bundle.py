@@ -6,11 +6,11 @@
     film.onnx          film -> what it shows, and where; may be absent
     suppressor.onnx    film -> skull, bone and confidence; may be absent
     MODEL_CARD.md      the manifest in words, for people
+    manifest.sig       who vouches for the manifest, see trust.py; may be absent
 
-Bundle.load checks the manifest, then each file's kind, size and SHA-256, before any parser of
-models sees a byte; model_bytes returns the very bytes that were hashed. A hash finds damage and
-careless editing. It does not say who made a bundle: whoever can replace a model can also replace
-its line in the manifest, so take bundles only from people you trust.
+Bundle.load checks the signature and the manifest, then each file's kind, size and SHA-256, before
+any parser of models sees a byte; model_bytes returns the very bytes that were hashed. A hash finds
+damage and careless editing; who made a bundle, only its signature tells.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+from fcr_edge import trust
 from fcr_edge.errors import BundleError
 from fcr_edge.manifest import (
     CARD_NAME,
@@ -41,6 +42,8 @@ from fcr_edge.manifest import (
     require,
 )
 
+SIGNATURE_NAME = "manifest.sig"
+
 
 class Bundle:
     """A verified bundle, its models held in memory as the bytes that were hashed.
@@ -52,32 +55,46 @@ class Bundle:
     """
 
     def __init__(
-        self, folder: Path, manifest: Manifest, digest: str, models: Mapping[str, bytes]
+        self,
+        folder: Path,
+        manifest: Manifest,
+        digest: str,
+        models: Mapping[str, bytes],
+        standing: trust.Standing,
     ) -> None:
         self.folder = folder
         self.manifest = manifest
         self.sha256 = digest
         """SHA-256 of manifest.json, which pins every other byte: names the bundle in a result."""
+        self.standing = standing
+        """What vouches for it."""
         self._models = MappingProxyType(dict(models))
 
     @classmethod
-    def load(cls, folder: Path) -> Bundle:
+    def load(cls, folder: Path, allow_unsigned: bool = False) -> Bundle:
         """Verify every file in the folder, then hold the models.
 
         Refused with BundleError: an unknown schema or key, a missing, extra, resized or changed
-        file, a subfolder, a symbolic link and anything else that is not a regular file.
+        file, a subfolder, a symbolic link and anything else that is not a regular file; a
+        signature that does not hold; and, unless `allow_unsigned`, a bundle for which neither the
+        package nor a trusted key vouches. Raises ConfigError where the list of trusted keys is
+        damaged.
         """
         data = _read_regular(folder / MANIFEST_NAME, MAX_MANIFEST_BYTES)
+        digest = hashlib.sha256(data).hexdigest()
         try:
+            standing = trust.judge(digest, read_signature(folder))
+            _insist(standing, allow_unsigned)
             manifest = Manifest.from_json(data)
-            _check_listing(folder, {MANIFEST_NAME, *(file.path for file in manifest.files)})
+            named = {MANIFEST_NAME, *(file.path for file in manifest.files)}
+            _check_listing(folder, named, {SIGNATURE_NAME})
             contents = {file.path: _read_verified(folder, file) for file in manifest.files}
         except BundleError as error:
             raise BundleError(f"bundle {folder}: {error}") from error
         models = {
             file.path: contents[file.path] for file in manifest.files if file != manifest.card
         }
-        return cls(folder, manifest, hashlib.sha256(data).hexdigest(), models)
+        return cls(folder, manifest, digest, models, standing)
 
     @property
     def fingerprint(self) -> str:
@@ -110,6 +127,88 @@ class Bundle:
 def read_manifest(folder: Path) -> Manifest:
     """Read what a bundle says of itself; no file of it is verified. Raises BundleError."""
     return Manifest.from_json(_read_regular(folder / MANIFEST_NAME, MAX_MANIFEST_BYTES))
+
+
+def read_signature(folder: Path) -> trust.Signature | None:
+    """Read a bundle's signature, not yet checked; None where it has none. Raises BundleError."""
+    path = folder / SIGNATURE_NAME
+    if not os.path.lexists(path):
+        return None
+    return trust.Signature.from_json(_read_regular(path, trust.MAX_SIGNATURE_BYTES))
+
+
+def write_signature(bundle: Bundle, signature: trust.Signature) -> None:
+    """Put a signature beside the manifest that it was made for. Raises BundleError."""
+    signature.check(bundle.sha256)
+    path = bundle.folder / SIGNATURE_NAME
+    fresh = path.with_name(f".{SIGNATURE_NAME}.{secrets.token_hex(4)}.new")
+    try:
+        _write_synced(fresh, signature.to_json())
+        fresh.replace(path)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise BundleError(
+            f"{path} cannot be written: {error.strerror or error}: choose a bundle in a folder"
+            " that you may write to"
+        ) from error
+
+
+def install_bundle(
+    source: Path, folder: Path, allow_unsigned: bool = False, force: bool = False
+) -> Bundle:
+    """Copy a bundle into a folder of bundles, under its own name, whole or not at all.
+
+    Raises BundleError where it is not whole or nobody trusted vouches for it, where what lies
+    there is signed later or by another key (unless `force`), and where it cannot be written.
+    """
+    new = Bundle.load(source, allow_unsigned)
+    place = folder / new.manifest.name
+    if not force:
+        _refuse_older(new, place)
+    check_replaceable(place)
+    contents = {path.name: path.read_bytes() for path in sorted(new.folder.iterdir())}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_folder(place, contents)
+    except OSError as error:
+        raise BundleError(
+            f"{place} cannot be written: {error.strerror or error}: free space, or install it as"
+            " another user"
+        ) from error
+    return Bundle.load(place, allow_unsigned)
+
+
+def _refuse_older(new: Bundle, place: Path) -> None:
+    """Raise BundleError where what is installed is newer, or of another maker."""
+    if not place.exists():
+        return
+    held = Bundle.load(place, allow_unsigned=True).standing
+    if held.signature is None:
+        return
+    if new.standing.signature is None or new.standing.signature.key != held.signature.key:
+        raise BundleError(
+            f"the installed {new.manifest.name} is {held}, the new one {new.standing}: ask its"
+            " maker, or pass --force"
+        )
+    if new.standing.version < held.version:
+        raise BundleError(
+            f"the installed {new.manifest.name} was signed on {held.version}, later than the new"
+            f" one, {new.standing.version}: take the later one, or pass --force to go back"
+        )
+
+
+def _insist(standing: trust.Standing, allow_unsigned: bool) -> None:
+    if standing.is_trusted or allow_unsigned:
+        return
+    if standing.signature is None:
+        raise BundleError(
+            "nobody has signed it, so nothing says who made it: have it signed (fcr-train sign),"
+            " or pass --allow-unsigned to use it all the same"
+        )
+    raise BundleError(
+        f"it is signed by the key {standing.signature.key[:16]}..., which you do not trust: ask"
+        " its maker for the public key and add it (fcr-edge trust add), or pass --allow-unsigned"
+    )
 
 
 def describe_file(path: str, data: bytes) -> BundleFile:
@@ -167,7 +266,7 @@ def check_replaceable(folder: Path) -> None:
     if not os.path.lexists(folder) or _is_empty_folder(folder):
         return
     try:
-        Bundle.load(folder)
+        Bundle.load(folder, allow_unsigned=True)
     except BundleError as error:
         raise BundleError(
             f"{folder} exists and is not a whole bundle, so it was left alone ({error}): "
@@ -226,14 +325,14 @@ def _write_synced(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _check_listing(folder: Path, expected: Iterable[str]) -> None:
+def _check_listing(folder: Path, expected: Iterable[str], optional: Iterable[str]) -> None:
     try:
         found = {entry.name for entry in folder.iterdir()}
     except OSError as error:
         raise BundleError(
             f"the folder cannot be listed: {error.strerror or error}: make it readable"
         ) from error
-    missing, extra = sorted(set(expected) - found), sorted(found - set(expected))
+    missing, extra = sorted(set(expected) - found), sorted(found - {*expected, *optional})
     require(
         not missing,
         f"{', '.join(missing)} is missing: copy the whole folder again, or export it again",

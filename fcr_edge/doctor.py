@@ -35,7 +35,7 @@ class Check:
     what: str
 
 
-def examine(folder: Path | None) -> list[Check]:
+def examine(folder: Path | None, allow_unsigned: bool = False) -> list[Check]:
     """Check versions, runtimes, devices and a bundle; the packaged one where none is named."""
     checks = [
         Check(
@@ -54,12 +54,16 @@ def examine(folder: Path | None) -> list[Check]:
     if conflict:
         checks.append(Check("bad", conflict))
     try:
-        bundle = Bundle.load(folder or demo_folder() / "bundle")
+        bundle = Bundle.load(folder or demo_folder() / "bundle", allow_unsigned)
     except FcrError as err:
         return [*checks, Check("bad", str(err))]
     manifest = bundle.manifest
     checks.append(
-        Check("ok", f"bundle {manifest.name}, {bundle.folder}: whole, made {manifest.created}")
+        Check(
+            "ok" if bundle.standing.is_trusted else "note",
+            f"bundle {manifest.name}, {bundle.folder}: whole, made {manifest.created},"
+            f" {bundle.standing}",
+        )
     )
     return [*checks, *(_examine_device(bundle, device) for device in get_args(Processor))]
 

@@ -306,13 +306,14 @@ def demo_folder() -> Path:
     return Path(__file__).parent / "demo"
 
 
-def find_bundle(fingerprint: str, gallery: Path) -> Bundle:
+def find_bundle(fingerprint: str, gallery: Path, allow_unsigned: bool = False) -> Bundle:
     """Find the bundle that a gallery was enrolled with, by its embedder's fingerprint.
 
     Looks at the folders beside the gallery, then in the user's data folder, then at the packaged
     demo bundle. One whose manifest cannot be read is passed over with a warning.
 
-    Raises BundleError where none of them fits, and where the one that fits is not whole.
+    Raises BundleError where none of them fits, and where the one that fits is not whole or, unless
+    `allow_unsigned`, nobody trusted vouches for it.
     """
     for folder in _bundle_folders(gallery):
         try:
@@ -321,7 +322,7 @@ def find_bundle(fingerprint: str, gallery: Path) -> Bundle:
             logger.warning("not a bundle, passed over: %s", err)
         else:
             if fits:
-                return Bundle.load(folder)
+                return Bundle.load(folder, allow_unsigned)
     raise BundleError(
         f"no bundle with the embedder {fingerprint[:12]}, which {gallery} was enrolled with, lies"
         f" beside it or in {user_bundles()}: name one with --bundle"

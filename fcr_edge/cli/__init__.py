@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from fcr_edge import __version__
-from fcr_edge.cli import checks, engines, films, people
+from fcr_edge.cli import bundles, checks, engines, films, people
 from fcr_edge.cli.console import EXIT_ERROR
 from fcr_edge.errors import FcrError
 
@@ -37,7 +37,9 @@ app = typer.Typer(
 gallery_app = typer.Typer(no_args_is_help=True, help="List, show and remove enrolled people.")
 cache_app = typer.Typer(no_args_is_help=True, help="List and remove engines built for the GPU.")
 app.add_typer(gallery_app, name="gallery")
+trust_app = typer.Typer(no_args_is_help=True, help="The keys whose bundles are trusted.")
 app.add_typer(cache_app, name="cache")
+app.add_typer(trust_app, name="trust")
 app.command()(films.identify)
 app.command()(people.enroll)
 app.command()(films.reconstruct)
@@ -47,6 +49,11 @@ app.command()(checks.bench)
 app.command()(checks.doctor)
 app.command()(checks.demo)
 app.command()(engines.warmup)
+app.command()(bundles.verify)
+app.command()(bundles.install)
+trust_app.command("add")(bundles.add_key)
+trust_app.command("list")(bundles.list_keys)
+trust_app.command("remove")(bundles.remove_key)
 cache_app.command("list")(engines.list_engines)
 cache_app.command("clear")(engines.clear_engines)
 gallery_app.command("list")(people.list_gallery)

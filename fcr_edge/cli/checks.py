@@ -23,6 +23,7 @@ from fcr_edge.cli.options import (
     JsonOption,
     KeyFileOption,
     PassphraseOption,
+    UnsignedOption,
 )
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def bench(
         Path | None, typer.Option("--gallery", "-g", help="Gallery (the packaged people).")
     ] = None,
     bundle: BundleOption = None,
+    allow_unsigned: UnsignedOption = False,
     repeats: Annotated[int, typer.Option(min=1, help="Counted runs.")] = 30,
     device: DeviceOption = DeviceChoice.auto,
     key_file: KeyFileOption = None,
@@ -53,9 +55,13 @@ def bench(
     with contextlib.ExitStack() as stack:
         if gallery is not None:
             people = stack.enter_context(open_gallery(gallery, key_file, passphrase))
-            ready = stack.enter_context(make_ready(choose_bundle(bundle, people), device))
+            ready = stack.enter_context(
+                make_ready(choose_bundle(bundle, people, allow_unsigned), device)
+            )
         else:
-            ready = stack.enter_context(make_ready(choose_first_bundle(bundle), device))
+            ready = stack.enter_context(
+                make_ready(choose_first_bundle(bundle, allow_unsigned), device)
+            )
             place = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "db.bin"
             people = stack.enter_context(demo.make_gallery(place, ready))
         tick = stack.enter_context(progress("measuring", repeats))
@@ -77,6 +83,7 @@ def bench(
 
 def doctor(
     bundle: BundleOption = None,
+    allow_unsigned: UnsignedOption = False,
     gallery: Annotated[Path | None, typer.Option("--gallery", "-g", help="Check it too.")] = None,
     key_file: KeyFileOption = None,
     passphrase: PassphraseOption = False,
@@ -85,7 +92,7 @@ def doctor(
     """Check what FCR needs on this machine; each red line says how to mend it."""
     from fcr_edge import doctor as checks
 
-    found = checks.examine(bundle)
+    found = checks.examine(bundle, allow_unsigned)
     if gallery is not None:
         found.append(checks.examine_gallery(lambda: open_gallery(gallery, key_file, passphrase)))
     if as_json:

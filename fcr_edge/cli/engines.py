@@ -9,7 +9,13 @@ import typer
 
 from fcr_edge.cli.console import build_progress, note, print_json
 from fcr_edge.cli.opening import choose_first_bundle
-from fcr_edge.cli.options import BundleOption, DeviceChoice, DeviceOption, JsonOption
+from fcr_edge.cli.options import (
+    BundleOption,
+    DeviceChoice,
+    DeviceOption,
+    JsonOption,
+    UnsignedOption,
+)
 
 if TYPE_CHECKING:
     from fcr_edge.engines.cache import Sidecar
@@ -17,12 +23,13 @@ if TYPE_CHECKING:
 
 def warmup(
     bundle: BundleOption = None,
+    allow_unsigned: UnsignedOption = False,
     device: DeviceOption = DeviceChoice.trt,
 ) -> None:
     """Build and check the engines of a bundle now, so that no search has to wait for them."""
     from fcr_edge.sessions import open_network
 
-    chosen = choose_first_bundle(bundle)
+    chosen = choose_first_bundle(bundle, allow_unsigned)
     for role in chosen.manifest.models:
         with (
             build_progress() as tell,

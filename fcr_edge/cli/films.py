@@ -13,6 +13,7 @@ from fcr_edge.cli.console import note, print_json, warn
 from fcr_edge.cli.opening import (
     choose_bundle,
     choose_first_bundle,
+    load_bundle,
     make_ready,
     open_gallery,
 )
@@ -28,6 +29,7 @@ from fcr_edge.cli.options import (
     KeyFileOption,
     PassphraseOption,
     SexOption,
+    UnsignedOption,
     ViewChoice,
     XrayArgument,
     read_conditions,
@@ -57,6 +59,7 @@ def identify(
         ),
     ] = None,
     bundle: BundleOption = None,
+    allow_unsigned: UnsignedOption = False,
     sex: SexOption = None,
     age: AgeOption = None,
     bmi: BmiOption = None,
@@ -78,7 +81,9 @@ def identify(
         report.make_folder(out)
     with contextlib.ExitStack() as stack:
         people = stack.enter_context(open_gallery(gallery, key_file, passphrase))
-        identifier = stack.enter_context(make_ready(choose_bundle(bundle, people), device))
+        identifier = stack.enter_context(
+            make_ready(choose_bundle(bundle, people, allow_unsigned), device)
+        )
         mode: Mode = "exact" if exact else "auto"
         result = identifier.identify(xrays, people, k, mode, conditions, views, force)
         if out is not None:
@@ -97,6 +102,7 @@ def reconstruct(
     xray: XrayArgument,
     out: Annotated[Path, typer.Option("-o", "--out", help="The face to write, a PNG file.")],
     bundle: BundleOption = None,
+    allow_unsigned: UnsignedOption = False,
     sex: SexOption = None,
     age: AgeOption = None,
     bmi: BmiOption = None,
@@ -108,7 +114,7 @@ def reconstruct(
     from fcr_edge.conditions import describe_told
 
     conditions = read_conditions(sex, age, bmi)
-    with make_ready(choose_first_bundle(bundle), device) as identifier:
+    with make_ready(choose_first_bundle(bundle, allow_unsigned), device) as identifier:
         made = identifier.reconstruct(xray, conditions, force=force)
     report.write_face(out, made)
     for warning in made.warnings:
@@ -122,6 +128,7 @@ def preprocess(
     xray: XrayArgument,
     out: Annotated[Path, typer.Option("-o", "--out", help="The skull to write, a PNG file.")],
     bundle: BundleOption = None,
+    allow_unsigned: UnsignedOption = False,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -139,7 +146,9 @@ def preprocess(
     from fcr_edge import film, imaging, reading, report, soft_tissue
 
     with contextlib.ExitStack() as stack:
-        chosen, suppressor, film_model = _open_preparation(bundle, recipe, device, stack)
+        chosen, suppressor, film_model = _open_preparation(
+            bundle, allow_unsigned, recipe, device, stack
+        )
         read = reading.read_film(xray)
         understood = film_model.understand(read, force) if film_model else None
         standard = understood.film if understood else film.standardise_xray(read)
@@ -181,16 +190,19 @@ def deidentify(
 
 
 def _open_preparation(
-    folder: Path | None, recipe: str | None, device: DeviceChoice, stack: contextlib.ExitStack
+    folder: Path | None,
+    allow_unsigned: bool,
+    recipe: str | None,
+    device: DeviceChoice,
+    stack: contextlib.ExitStack,
 ) -> tuple[str, Suppressor | None, FilmModel | None]:
     """Open the bundle's networks up to the skull; take the recipe asked for, else the bundle's."""
-    from fcr_edge.bundle import Bundle
     from fcr_edge.identify import demo_folder
     from fcr_edge.manifest import LEARNED_RECIPE
     from fcr_edge.soft_tissue import open_suppressor
     from fcr_edge.understanding import open_film_model
 
-    bundle = Bundle.load(folder or demo_folder() / "bundle")
+    bundle = load_bundle(folder or demo_folder() / "bundle", allow_unsigned)
     note(f"bundle: {bundle.manifest.name}, {bundle.folder}")
     chosen = recipe or bundle.manifest.soft_tissue
     if chosen == LEARNED_RECIPE:

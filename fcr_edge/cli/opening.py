@@ -35,25 +35,39 @@ def create_gallery(path: Path, bundle: Bundle, key_file: Path | None, passphrase
     return Gallery.create(path, bundle.fingerprint, dimension, key)
 
 
-def choose_bundle(folder: Path | None, gallery: Gallery) -> Bundle:
+def choose_bundle(folder: Path | None, gallery: Gallery, allow_unsigned: bool) -> Bundle:
     """Load the bundle named, or find the one that the gallery was enrolled with and say so."""
-    from fcr_edge.bundle import Bundle
     from fcr_edge.identify import find_bundle
 
     if folder is not None:
-        return Bundle.load(folder)
-    bundle = find_bundle(gallery.fingerprint, gallery.path)
+        return load_bundle(folder, allow_unsigned)
+    bundle = find_bundle(gallery.fingerprint, gallery.path, allow_unsigned)
+    _warn_of_standing(bundle)
     note(f"bundle: {bundle.manifest.name}, {bundle.folder}")
     return bundle
 
 
-def choose_first_bundle(folder: Path | None) -> Bundle:
+def load_bundle(folder: Path, allow_unsigned: bool) -> Bundle:
+    """Load a bundle, with a warning where nobody trusted vouches for it."""
+    from fcr_edge.bundle import Bundle
+
+    bundle = Bundle.load(folder, allow_unsigned)
+    _warn_of_standing(bundle)
+    return bundle
+
+
+def _warn_of_standing(bundle: Bundle) -> None:
+    if not bundle.standing.is_trusted:
+        warn(f"bundle {bundle.manifest.name}, {bundle.folder}: {bundle.standing}")
+
+
+def choose_first_bundle(folder: Path | None, allow_unsigned: bool) -> Bundle:
     """Load the bundle named, or the packaged demo bundle with a warning."""
     from fcr_edge.bundle import Bundle
     from fcr_edge.identify import demo_folder
 
     if folder is not None:
-        return Bundle.load(folder)
+        return load_bundle(folder, allow_unsigned)
     bundle = Bundle.load(demo_folder() / "bundle")
     warn(
         f"no --bundle given: taking the packaged {bundle.manifest.name} bundle, which was trained"

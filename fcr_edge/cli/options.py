@@ -52,6 +52,11 @@ BundleOption = Annotated[
 ]
 
 
+UnsignedOption = Annotated[
+    bool, typer.Option("--allow-unsigned", help="Take a bundle that nobody trusted has signed.")
+]
+
+
 DeviceOption = Annotated[DeviceChoice, typer.Option(help="What runs the networks.")]
 
 

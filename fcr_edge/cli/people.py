@@ -25,6 +25,7 @@ from fcr_edge.cli.options import (
     JsonOption,
     KeyFileOption,
     PassphraseOption,
+    UnsignedOption,
 )
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def enroll(
     ],
     gallery: GalleryOption,
     bundle: BundleOption = None,
+    allow_unsigned: UnsignedOption = False,
     device: DeviceOption = DeviceChoice.auto,
     key_file: KeyFileOption = None,
     passphrase: PassphraseOption = False,
@@ -52,9 +54,13 @@ def enroll(
     with contextlib.ExitStack() as stack:
         if gallery.exists():
             opened = stack.enter_context(open_gallery(gallery, key_file, passphrase))
-            identifier = stack.enter_context(make_ready(choose_bundle(bundle, opened), device))
+            identifier = stack.enter_context(
+                make_ready(choose_bundle(bundle, opened, allow_unsigned), device)
+            )
         else:
-            identifier = stack.enter_context(make_ready(choose_first_bundle(bundle), device))
+            identifier = stack.enter_context(
+                make_ready(choose_first_bundle(bundle, allow_unsigned), device)
+            )
             created = create_gallery(gallery, identifier.bundle, key_file, passphrase)
             opened = stack.enter_context(created)
         report = _enroll_with_progress(people, opened, identifier)

@@ -32,6 +32,8 @@ app.command()(training.film)
 app.command()(study.evaluate)
 app.command()(study.compare)
 app.command()(bundles.export)
+app.command()(bundles.keygen)
+app.command()(bundles.sign)
 
 
 @app.callback(invoke_without_command=True)

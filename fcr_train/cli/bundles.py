@@ -1,4 +1,4 @@
-"""The command that makes a bundle for the field: export."""
+"""The commands that make a bundle for the field and vouch for it: export, keygen, sign."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _build_engines(folder: Path) -> None:
     from fcr_edge.engines.cache import cache_folder
     from fcr_edge.sessions import open_network
 
-    bundle = Bundle.load(folder)
+    bundle = Bundle.load(folder, allow_unsigned=True)  # it was made just now
     try:
         for role in bundle.manifest.models:
             with build_progress() as tell, open_network(bundle, role, "trt", tell) as session:
@@ -152,3 +152,37 @@ def _choose_run(
         Path(run.checkpoints["embedder"]),
         Path(run.evaluation),
     )
+
+
+def keygen(
+    out: Annotated[Path, typer.Option(help="The private key to write; .pub is put after it.")],
+    passphrase: Annotated[
+        bool, typer.Option("--passphrase", help="Ask for a passphrase that locks it.")
+    ] = False,
+) -> None:
+    """Make a pair of keys: the private one signs bundles, the public one is for field kits."""
+    from export.signing import make_keys
+
+    secret = None
+    if passphrase:
+        secret = typer.prompt("Passphrase", hide_input=True, confirmation_prompt=True, err=True)
+    public, digits = make_keys(out, secret)
+    typer.echo(public)
+    typer.echo(f"{digits}: tell these digits to whoever adds the key", err=True)
+    if secret is None:
+        typer.echo(f"warning: {out} is not locked by a passphrase: keep it offline", err=True)
+
+
+def sign(
+    bundle: Annotated[Path, typer.Argument(help="Folder of models.")],
+    key: Annotated[Path, typer.Option(help="Private key, made by keygen.")],
+    passphrase: Annotated[
+        bool, typer.Option("--passphrase", help="Ask for the passphrase that locks the key.")
+    ] = False,
+) -> None:
+    """Vouch for a bundle: field kits that trust the key take it, and no older one after it."""
+    from export.signing import sign_bundle
+
+    secret = typer.prompt("Passphrase", hide_input=True, err=True) if passphrase else None
+    standing = sign_bundle(bundle, key, secret)
+    typer.echo(f"{bundle}: signed on {standing.version} by {standing.key}")

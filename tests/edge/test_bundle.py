@@ -132,7 +132,7 @@ def edit(folder: Path, change: object) -> None:
 
 
 def test_a_loaded_bundle_is_what_was_written(folder):
-    bundle = Bundle.load(folder)
+    bundle = Bundle.load(folder, allow_unsigned=True)
 
     assert bundle.manifest == write_bundle(folder, describe(), "# Test\n", MODELS)
     assert bundle.model_bytes("translator") == MODELS["translator.onnx"]
@@ -144,7 +144,7 @@ def test_a_loaded_bundle_is_what_was_written(folder):
 def test_a_bundle_that_lacks_nothing_is_what_was_written(tmp_path):
     written = write_bundle(tmp_path / "bundle", describe_whole(), "# Test\n", WHOLE_MODELS)
 
-    bundle = Bundle.load(tmp_path / "bundle")
+    bundle = Bundle.load(tmp_path / "bundle", allow_unsigned=True)
 
     assert bundle.manifest == written
     assert bundle.manifest.fusion == Fusion(Scale(0.1, 0.2), Scale(-0.1, 0.3), 40, simulated=True)
@@ -158,7 +158,7 @@ def test_what_a_bundle_lacks_is_neither_written_nor_given(folder):
 
     assert not {"film", "suppressor", "fusion"} & set(document)
     with pytest.raises(BundleError, match="bundle test has no suppressor: export one that has"):
-        Bundle.load(folder).model_bytes("suppressor")
+        Bundle.load(folder, allow_unsigned=True).model_bytes("suppressor")
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_wrong_entry_of_what_may_be_absent_is_refused(tmp_path, change, messag
     edit(tmp_path / "bundle", lambda document: merge(document, change))
 
     with pytest.raises(BundleError, match=message):
-        Bundle.load(tmp_path / "bundle")
+        Bundle.load(tmp_path / "bundle", allow_unsigned=True)
 
 
 def merge(document: dict, change: dict) -> None:
@@ -193,7 +193,7 @@ def merge(document: dict, change: dict) -> None:
 
 
 def test_the_models_are_the_hashed_bytes_even_if_the_files_change_later(folder):
-    bundle = Bundle.load(folder)
+    bundle = Bundle.load(folder, allow_unsigned=True)
 
     (folder / "embedder.onnx").write_bytes(b"AN EMBEDDER")
 
@@ -201,7 +201,7 @@ def test_the_models_are_the_hashed_bytes_even_if_the_files_change_later(folder):
 
 
 def test_a_manifest_survives_json(folder):
-    manifest = Bundle.load(folder).manifest
+    manifest = Bundle.load(folder, allow_unsigned=True).manifest
 
     assert Manifest.from_json(manifest.to_json()) == manifest
     assert manifest.to_json() == (folder / "manifest.json").read_bytes()
@@ -219,7 +219,7 @@ def test_the_conditions_of_a_translator_are_kept_in_their_order(tmp_path, names)
 
     written = write_bundle(tmp_path / "bundle", description, "# Test\n", MODELS)
 
-    entry = Bundle.load(tmp_path / "bundle").manifest.translator
+    entry = Bundle.load(tmp_path / "bundle", allow_unsigned=True).manifest.translator
     assert entry.conditions == names
     assert entry.skull == describe().translator.input
     assert written.fingerprint == describe().fingerprint
@@ -261,7 +261,7 @@ def test_one_changed_byte_is_refused(folder, name):
     (folder / name).write_bytes(data)
 
     with pytest.raises(BundleError, match=rf"{name} has SHA-256 .*; copy or export the bundle"):
-        Bundle.load(folder)
+        Bundle.load(folder, allow_unsigned=True)
 
 
 @pytest.mark.parametrize("name", FILES[:3])
@@ -271,7 +271,7 @@ def test_another_size_is_refused(folder, name, extra):
     (folder / name).write_bytes(data[:extra] if extra < 0 else data + b"x")
 
     with pytest.raises(BundleError, match=rf"{name} has {len(data) + extra} bytes"):
-        Bundle.load(folder)
+        Bundle.load(folder, allow_unsigned=True)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -279,7 +279,7 @@ def test_a_missing_file_is_refused(folder, name):
     (folder / name).unlink()
 
     with pytest.raises(BundleError, match=name):
-        Bundle.load(folder)
+        Bundle.load(folder, allow_unsigned=True)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -288,7 +288,7 @@ def test_a_symbolic_link_is_refused_even_to_the_right_bytes(folder, tmp_path, na
     (folder / name).symlink_to(tmp_path / name)
 
     with pytest.raises(BundleError, match=r"symbolic link: replace it by the file"):
-        Bundle.load(folder)
+        Bundle.load(folder, allow_unsigned=True)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
@@ -298,21 +298,21 @@ def test_a_named_pipe_is_refused_without_waiting_for_it(folder, name):
     os.mkfifo(folder / name)
 
     with pytest.raises(BundleError, match="not a regular file"):
-        Bundle.load(folder)
+        Bundle.load(folder, allow_unsigned=True)
 
 
 def test_an_extra_file_is_refused(folder):
     (folder / "engine.plan").write_bytes(b"\0")
 
     with pytest.raises(BundleError, match=r"engine\.plan does not belong to it: move it"):
-        Bundle.load(folder)
+        Bundle.load(folder, allow_unsigned=True)
 
 
 def test_a_subfolder_is_refused(folder):
     (folder / "more").mkdir()
 
     with pytest.raises(BundleError, match="more does not belong to it"):
-        Bundle.load(folder)
+        Bundle.load(folder, allow_unsigned=True)
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, Path.touch, lambda path: None])
@@ -320,7 +320,7 @@ def test_what_is_no_bundle_is_refused(tmp_path, make):
     make(tmp_path / "thing")
 
     with pytest.raises(BundleError, match=r"cannot be read: .* fcr-train export"):
-        Bundle.load(tmp_path / "thing")
+        Bundle.load(tmp_path / "thing", allow_unsigned=True)
 
 
 @pytest.mark.parametrize(
@@ -421,7 +421,7 @@ def test_a_manifest_that_says_something_else_is_refused(folder, change, message)
     edit(folder, change)
 
     with pytest.raises(BundleError, match=message):
-        Bundle.load(folder)
+        Bundle.load(folder, allow_unsigned=True)
 
 
 @pytest.mark.parametrize(
@@ -441,7 +441,7 @@ def test_a_manifest_that_is_no_json_object_is_refused(folder, data):
     (folder / "manifest.json").write_bytes(data)
 
     with pytest.raises(BundleError, match=r"update FCR|copy or export"):
-        Bundle.load(folder)
+        Bundle.load(folder, allow_unsigned=True)
 
 
 def test_infinity_spelled_as_a_large_number_is_refused(folder):
@@ -449,7 +449,7 @@ def test_infinity_spelled_as_a_large_number_is_refused(folder):
     path.write_text(path.read_text().replace('"high": 1.0', '"high": 1e999'))
 
     with pytest.raises(BundleError, match="high = 'inf'"):
-        Bundle.load(folder)
+        Bundle.load(folder, allow_unsigned=True)
 
 
 def test_an_oversized_manifest_is_refused_before_it_is_parsed(folder, monkeypatch):
@@ -457,7 +457,7 @@ def test_an_oversized_manifest_is_refused_before_it_is_parsed(folder, monkeypatc
     (folder / "manifest.json").write_bytes(b" " * (MAX_MANIFEST_BYTES + 1))
 
     with pytest.raises(BundleError, match=f"{MAX_MANIFEST_BYTES + 1} bytes, more than the"):
-        Bundle.load(folder)
+        Bundle.load(folder, allow_unsigned=True)
 
 
 def test_random_damage_to_a_manifest_never_ends_in_another_error(folder):
@@ -510,7 +510,7 @@ def test_the_fingerprint_tells_embeddings_of_a_photo_apart(change):
 
 
 def test_whole_numbers_and_fractions_give_one_fingerprint(folder):
-    assert Bundle.load(folder).fingerprint == describe().fingerprint
+    assert Bundle.load(folder, allow_unsigned=True).fingerprint == describe().fingerprint
 
 
 def test_a_bundle_is_replaced_by_a_bundle(folder):
@@ -521,7 +521,10 @@ def test_a_bundle_is_replaced_by_a_bundle(folder):
 
     write_bundle(folder, better, "# Test\n", models)
 
-    assert Bundle.load(folder).model_bytes("translator") == b"a better translator"
+    assert (
+        Bundle.load(folder, allow_unsigned=True).model_bytes("translator")
+        == b"a better translator"
+    )
     assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
 
 
@@ -549,7 +552,7 @@ def test_an_empty_folder_and_missing_parents_are_fine(tmp_path):
     for folder in (tmp_path / "empty", tmp_path / "new" / "folder"):
         write_bundle(folder, describe(), "# Test\n", MODELS)
 
-        assert Bundle.load(folder).manifest.name == "test"
+        assert Bundle.load(folder, allow_unsigned=True).manifest.name == "test"
 
 
 def test_models_unlike_their_description_are_not_written(tmp_path):
@@ -575,7 +578,7 @@ def test_an_unwritable_place_is_an_error_with_advice(tmp_path):
 
 @pytest.mark.parametrize("failing", [1, 2])
 def test_a_failed_rename_leaves_the_old_bundle_whole(folder, monkeypatch, failing):
-    before, calls, rename = Bundle.load(folder).sha256, [], Path.rename
+    before, calls, rename = Bundle.load(folder, allow_unsigned=True).sha256, [], Path.rename
 
     def fail_at(self, target):
         calls.append(self)
@@ -588,7 +591,7 @@ def test_a_failed_rename_leaves_the_old_bundle_whole(folder, monkeypatch, failin
     with pytest.raises(BundleError, match="No space left"):
         write_bundle(folder, replace(describe(), name="newer"), "# Test\n", MODELS)
 
-    assert Bundle.load(folder).sha256 == before
+    assert Bundle.load(folder, allow_unsigned=True).sha256 == before
     assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
 
 

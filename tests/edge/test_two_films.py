@@ -44,7 +44,7 @@ def fusing_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def fusing(fusing_folder: Path) -> Iterator[Identifier]:
-    with Identifier(Bundle.load(fusing_folder), "cpu") as ready:
+    with Identifier(Bundle.load(fusing_folder, allow_unsigned=True), "cpu") as ready:
         yield ready
 
 
@@ -269,10 +269,22 @@ def test_heads_of_evidently_different_size_are_warned_of(
 def test_the_command_lists_both_cosines_and_the_rule(
     fusing_folder: Path, gallery_file: Path, tmp_path: Path
 ) -> None:
-    named = ("--view", "frontal", "--view", "lateral", "-b", fusing_folder, "--device", "cpu")
+    named = (
+        "--view",
+        "frontal",
+        "--view",
+        "lateral",
+        "-b",
+        fusing_folder,
+        "--device",
+        "cpu",
+        "--allow-unsigned",
+    )
 
     done = run("identify", FRONT, SIDE, "-g", gallery_file, *named, "--out", tmp_path / "out")
-    unnamed = run("identify", FRONT, SIDE, "-g", gallery_file, "-b", fusing_folder)
+    unnamed = run(
+        "identify", FRONT, SIDE, "-g", gallery_file, "-b", fusing_folder, "--allow-unsigned"
+    )
 
     assert done.exit_code == 0, done.stderr
     assert "frontal" in done.stdout

@@ -73,7 +73,7 @@ def learned(suppressor, on_skulls, save_embedder, films, tmp_path_factory):
         progress=lambda done, total: steps.append((done, total)),
     )
     assert steps == [(done, STEPS) for done in range(1, STEPS + 1)]
-    return Bundle.load(folder)
+    return Bundle.load(folder, allow_unsigned=True)
 
 
 def test_the_bundle_holds_the_suppressor_and_its_recipe(learned):
@@ -120,7 +120,17 @@ def test_reconstruct_takes_the_skull_that_the_network_makes(learned, films):
 
 def test_preprocess_takes_the_bundles_recipe_and_keeps_the_steps(learned, films, tmp_path):
     out = tmp_path / "skull.png"
-    command = ["preprocess", films[0], "-o", out, "-b", learned.folder, "--keep-steps", "--json"]
+    command = [
+        "preprocess",
+        films[0],
+        "-o",
+        out,
+        "-b",
+        learned.folder,
+        "--allow-unsigned",
+        "--keep-steps",
+        "--json",
+    ]
 
     done = CliRunner().invoke(cli.app, [str(word) for word in command], catch_exceptions=False)
 
@@ -153,7 +163,15 @@ def test_preprocess_without_a_network(films, tmp_path, monkeypatch, bundle, opti
 
 
 def test_preprocess_by_a_network_that_is_not_there_is_refused(films, tmp_path, bundle):
-    command = ["preprocess", films[0], "-o", tmp_path / "s.png", "-b", bundle.folder]
+    command = [
+        "preprocess",
+        films[0],
+        "-o",
+        tmp_path / "s.png",
+        "-b",
+        bundle.folder,
+        "--allow-unsigned",
+    ]
 
     done = CliRunner().invoke(cli.app, [*map(str, command), "--recipe", "learned-1"])
 
