@@ -34,6 +34,8 @@ the logarithm of the error to be expected, as a share of the side."""
 
 WORK_SIDE = 512
 """Longer side of the copy of the film from which the network's pictures are made [pixels]."""
+DOUBTFUL = 0.95
+"""Surety below which a picture's mirror image is asked about, too."""
 MAX_LOOKS = 3
 """Looks at the whole film, until one finds it upright."""
 ERROR_FLOOR = 0.006
@@ -87,6 +89,15 @@ class Answer:
     def error(self) -> float:
         """The median error of the landmarks [share of the side]."""
         return float(np.median(self.errors))
+
+    def agreed(self, mirrored: Answer) -> Answer:
+        """Average what is said of the film with what is said of its mirror image."""
+        other = dict(mirrored.probability)
+        other["mirrored"] = 1 - other["mirrored"]
+        for number, turn in enumerate(TURNS):
+            other[turn] = mirrored.probability[TURNS[-number % len(TURNS)]]
+        mean = {name: (value + other[name]) / 2 for name, value in self.probability.items()}
+        return replace(self, probability=mean)
 
     def says(self, finding: str) -> bool:
         """Tell whether a finding is likelier than not."""
@@ -240,12 +251,24 @@ def put_upright(copy: Copy, network: Network) -> tuple[Orientation, list[Answer]
     size = (network.side, network.side)
     for _ in range(MAX_LOOKS):
         small = imaging.resize(copy.square(orientation.inverted), size)
-        answers.append(network.ask(orientation.put_right(small)))
+        answers.append(look_twice(orientation.put_right(small), network))
         corrected = orientation.corrected(answers[-1])
         if corrected == orientation:
             break
         orientation = corrected
     return orientation, answers
+
+
+def look_twice(square: UInt8[np.ndarray, "s s"], network: Network) -> Answer:
+    """Ask about a picture and, where the answer is doubtful, about its mirror image, too.
+
+    What is the same on both is then judged by two pictures; it takes twice the time, so films that
+    leave no doubt are spared it.
+    """
+    answer = network.ask(square)
+    if answer.surety >= DOUBTFUL:
+        return answer
+    return answer.agreed(network.ask(np.ascontiguousarray(square[:, ::-1])))
 
 
 @dataclass(frozen=True)
@@ -319,7 +342,7 @@ def _refine(
     to_square = np.linalg.inv(head.move.matrix @ orientation.matrix(copy.side))
     to_square = to_square @ pose.zoom(STANDARD_SIDE / side, STANDARD_SIDE / side)
     drawn = np.rint(imaging.resample(square, to_square, (side, side))).astype(np.uint8)
-    answer = network.ask(drawn)
+    answer = look_twice(drawn, network)
     if Orientation().corrected(answer) != Orientation() or answer.view != head.view:
         return replace(
             head, doubt=head.doubt or "the head was not found for certain: check the picture"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SCHEMA = "fcr-signature/1"
 TRUSTED_SCHEMA = "fcr-trusted-keys/1"
 MAX_SIGNATURE_BYTES = 4096
-PACKAGED_SHA256 = "049b32faea1dddde09bf63e236a8130fa698bd189eac06957f4531853f6c2b01"
+PACKAGED_SHA256 = "b774aa042d0d283dca8cc103700cdd109b99c849d7bd681c92a570f31bb6ae6c"
 """Of the manifest of the bundle that comes with the package, which needs no signature."""
 
 _VERSION = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")

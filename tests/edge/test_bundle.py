@@ -35,7 +35,7 @@ from fcr_edge.manifest import (
 MODELS = {"translator.onnx": b"a translator", "embedder.onnx": b"an embedder"}
 FILES = ("translator.onnx", "embedder.onnx", "MODEL_CARD.md", "manifest.json")
 FINGERPRINT = "c65e34561d48b3abdbad1e61b5c648e55e2d7913d72bf04df76ef62bf43da5fe"
-DEMO_FINGERPRINT = "6ce960a4a7ad33c9f497dfc8393b076afcf80f8018b68045fdebdcd54243eded"
+DEMO_FINGERPRINT = "92a1561ceb6e795f793b78f18b6b684641370fe93e946a5903b9f2556233b5a8"
 FACE = TensorSpec("face", channels=3, height=64, width=64, low=0, high=1)
 PARITY = ParityRow(
     reference="PyTorch 2.14.1",

@@ -120,7 +120,7 @@ def test_preprocess_tells_what_was_done_to_the_film(tmp_path: Path) -> None:
     assert record["schema"] == "fcr-skull/1"
     assert record["film"]["container"] == "PNG"
     assert record["film"]["polarity"] == "as stored"
-    assert record["soft_tissue"] == "classical-1"
+    assert record["soft_tissue"] == "learned-1"
 
 
 def test_deidentify_writes_a_copy_once_and_says_what_stays(tmp_path: Path) -> None:

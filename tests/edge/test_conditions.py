@@ -51,7 +51,9 @@ def told_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         conditions=("sex", "age", "bmi"),
     )
     parts = {name: getattr(one, name) for name in Description.__dataclass_fields__}
-    description = Description(**{**parts, "name": "told", "translator": translator})
+    parts |= {"name": "told", "translator": translator}
+    parts |= {"suppressor": None, "film": None, "soft_tissue": "classical-2"}
+    description = Description(**parts)
     folder = tmp_path_factory.mktemp("told") / "bundle"
     models = {"translator.onnx": TRANSLATOR, "embedder.onnx": bundle.model_bytes("embedder")}
     write_bundle(folder, description, "# Told\n", models)

@@ -91,7 +91,7 @@ def test_report_says_what_it_is(
     assert "not an identification" in record["notice"]
     assert record["films"][0]["film"]["container"] == "PNG"
     assert record["films"][0]["film"]["steps"][0] == "decoded: PNG"
-    assert record["films"][0]["view"] is None
+    assert record["films"][0]["view"] == "frontal"
     assert record["fusion"] is None
     assert len(record["candidates"]) == 2
     assert any("simulated" in warning for warning in record["warnings"])
@@ -99,6 +99,62 @@ def test_report_says_what_it_is(
     assert b"not a photograph" in (tmp_path / "face.png").read_bytes()
     picture = imaging.read_picture(tmp_path / "result.png")
     assert (picture == report.GREEN).all(axis=2).sum() > 1000  # the mate's frame
+
+
+@pytest.mark.parametrize("lie", ["turned", "inverted", "mirrored and turned"])
+def test_the_packaged_bundle_puts_a_film_right(
+    identifier: Identifier, gallery_file: Path, tmp_path: Path, lie: str
+) -> None:
+    film = demo.list_films()[1].xray
+    pixels = imaging.to_grey(imaging.read_picture(film))
+    lies = {
+        "turned": np.rot90(pixels),
+        "inverted": 255 - pixels,
+        "mirrored and turned": np.rot90(pixels[:, ::-1], 2),
+    }
+    imaging.write_png(tmp_path / "film.png", np.ascontiguousarray(lies[lie]))
+
+    with Gallery.open(gallery_file) as gallery:
+        right = identifier.identify([film], gallery)
+        found = identifier.identify([tmp_path / "film.png"], gallery)
+
+    understood = found.reconstructions[0].understood
+    assert understood is not None
+    assert (understood.view, understood.verdict) == ("lateral", "pass")
+    assert understood.inverted == ("inverted" in lie)
+    assert understood.mirrored == ("mirrored" in lie)
+    assert understood.quarter_turns == {"turned": 1, "inverted": 0}.get(lie, 2)
+    best, other = (result.search.candidates[0] for result in (right, found))
+    assert best.person.id == other.person.id
+    assert best.similarity == pytest.approx(other.similarity, abs=0.02)
+
+
+def test_the_packaged_bundle_takes_no_photograph_for_a_film(identifier: Identifier) -> None:
+    photographs = sorted((demo_folder() / "photos").glob("*.jpg"))[:20]
+    refused = warned = 0
+
+    for photograph in photographs:
+        try:
+            made = identifier.reconstruct(photograph)
+        except FilmError as error:
+            refused += "was refused" in str(error)
+        else:
+            warned += bool(made.warnings)
+
+    assert refused + warned == len(photographs)
+    assert refused > 0.8 * len(photographs)
+
+
+def test_the_packaged_bundle_tells_two_films_apart(
+    identifier: Identifier, gallery_file: Path
+) -> None:
+    front, side = (film.xray for film in demo.list_films()[:2])
+
+    with Gallery.open(gallery_file) as gallery:
+        result = identifier.identify([side, front], gallery)
+
+    assert [made.view for made in result.reconstructions] == ["lateral", "frontal"]
+    assert result.fusion is not None
 
 
 def test_what_the_file_says_of_itself_is_warned_of(
@@ -240,5 +296,6 @@ def test_real_films_and_faces_go_all_the_way(
     for result in results:
         made = result.reconstructions[0]
         assert len(result.search.candidates) == REAL_PEOPLE
-        assert 0.1 < (made.skull > 60).mean() < 0.65
+        assert made.view == "lateral"
+        assert 0.05 < (made.skull > 60).mean() < 0.65
         assert made.face.std() > 15  # a picture, not one colour

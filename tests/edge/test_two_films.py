@@ -31,14 +31,29 @@ PEOPLE = 8  # of the gallery
 
 @pytest.fixture(scope="session")
 def fusing_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The packaged bundle with a rule for two films."""
+    """The packaged bundle with a rule for two films of its own, and without a film model."""
+    return change_bundle(tmp_path_factory.mktemp("fusing") / "bundle", FUSION)
+
+
+@pytest.fixture(scope="session")
+def ruleless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Identifier]:
+    """The packaged bundle without a rule."""
+    folder = change_bundle(tmp_path_factory.mktemp("ruleless") / "bundle", None)
+    with Identifier(Bundle.load(folder, allow_unsigned=True), "cpu") as ready:
+        yield ready
+
+
+def change_bundle(folder: Path, fusion: Fusion | None) -> Path:
     bundle = Bundle.load(demo_folder() / "bundle")
     one = bundle.manifest
     parts = {name: getattr(one, name) for name in Description.__dataclass_fields__}
-    description = Description(**{**parts, "name": "fusing", "fusion": FUSION})
-    models = {entry.fp32.path: bundle.model_bytes(role) for role, entry in one.models.items()}
-    folder = tmp_path_factory.mktemp("fusing") / "bundle"
-    write_bundle(folder, description, "# Fusing\n", models)
+    parts |= {"name": "changed", "fusion": fusion, "film": None}
+    models = {
+        entry.fp32.path: bundle.model_bytes(role)
+        for role, entry in one.models.items()
+        if role != "film"
+    }
+    write_bundle(folder, Description(**parts), "# Changed\n", models)
     return folder
 
 
@@ -140,14 +155,12 @@ def test_films_that_cannot_go_together_are_refused(
         fusing.identify(films, gallery, views=views)
 
 
-def test_a_bundle_without_a_rule_takes_one_film(
-    identifier: Identifier, gallery_file: Path
-) -> None:
+def test_a_bundle_without_a_rule_takes_one_film(ruleless: Identifier, gallery_file: Path) -> None:
     with (
         Gallery.open(gallery_file) as gallery,
-        pytest.raises(ConfigError, match="demo has no rule to put two films together"),
+        pytest.raises(ConfigError, match="changed has no rule to put two films together"),
     ):
-        identifier.identify([FRONT, SIDE], gallery, views=["frontal", "lateral"])
+        ruleless.identify([FRONT, SIDE], gallery, views=["frontal", "lateral"])
 
 
 def test_people_without_photographs_of_either_view_are_counted(

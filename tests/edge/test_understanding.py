@@ -18,7 +18,7 @@ import pytest
 from fcr_edge import imaging, pose, quality
 from fcr_edge.errors import FilmError
 from fcr_edge.film_record import FilmRecord, Spacing
-from fcr_edge.looks import FINDINGS, VALUES, first_look
+from fcr_edge.looks import FINDINGS, VALUES, Answer, first_look, look_twice
 from fcr_edge.manifest import FilmEntry, ModelFile, TensorSpec, VectorSpec
 from fcr_edge.pose import LANDMARKS, STANDARD, Similarity, fit_similarity
 from fcr_edge.reading import Xray
@@ -423,3 +423,38 @@ def test_limits_of_the_bundle_are_the_ones_that_count() -> None:
     found = understand(to_xray(make_film()), Oracle(), entry)
 
     assert found.verdict == "warn"
+
+
+def make_answer(**probability: float) -> Answer:
+    findings = {**dict.fromkeys(FINDINGS, 0.01), "turned 0": 0.97, **probability}
+    return Answer(findings, PLACES / 256, np.full(len(LANDMARKS), 0.01))
+
+
+def test_a_mirror_image_agrees_where_it_lies_the_other_way() -> None:
+    one = make_answer(**{"turned 0": 0.1, "turned 90": 0.88, "mirrored": 0.7, "lateral": 0.4})
+    other = make_answer(**{"turned 0": 0.1, "turned 270": 0.88, "mirrored": 0.1, "lateral": 0.98})
+
+    agreed = one.agreed(other)
+
+    assert agreed.quarter_turns == 1
+    assert agreed.probability["turned 90"] == pytest.approx(0.88)
+    assert agreed.probability["mirrored"] == pytest.approx((0.7 + 0.9) / 2)
+    assert agreed.view == "lateral"
+    assert agreed.mirrored
+    assert agreed.places is one.places
+
+
+@pytest.mark.parametrize(("sure", "looks"), [(0.99, 1), (0.6, 2)])
+def test_a_mirror_image_is_asked_about_only_in_doubt(sure: float, looks: int) -> None:
+    asked = []
+
+    class Doubtful:
+        def ask(self, square: np.ndarray) -> Answer:
+            asked.append(square)
+            return make_answer(lateral=sure, mirrored=0.01, skull=0.99)
+
+    square = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    look_twice(square, Doubtful())  # type: ignore[arg-type]
+
+    assert len(asked) == looks
+    assert (asked[-1] == (square if looks == 1 else square[:, ::-1])).all()
