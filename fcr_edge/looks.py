@@ -386,11 +386,10 @@ def _find_inside(
     to_source: Matrix, source: tuple[int, ...], size: tuple[int, int]
 ) -> imaging.Mask:
     """Mark the pixels whose whole area lies on the source."""
-    rows, columns = np.indices(size) + 0.5
-    at = to_source[:2, :2] @ np.stack([columns.ravel(), rows.ravel()]) + to_source[:2, 2:]
-    reach = np.abs(to_source[:2, :2]).sum(axis=1) / 2
-    height, width = source
-    within = [
-        (at[i] >= reach[i]) & (at[i] <= end - reach[i]) for i, end in enumerate((width, height))
-    ]
-    return np.asarray(within[0] & within[1]).reshape(size)
+    rows, columns = np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5
+    inside = np.ones(size, bool)
+    for (across, down, start), end in zip(to_source[:2], source[::-1], strict=True):
+        at = (down * rows + start)[:, None] + across * columns
+        reach = (abs(across) + abs(down)) / 2
+        inside &= (at >= reach) & (at <= end - reach)
+    return inside

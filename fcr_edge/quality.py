@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,10 +54,18 @@ def measure_black(film: Film, view: View) -> float:
     return float((film[:, :, 0][find_face(view, len(film))] <= BLACK).mean())
 
 
+@functools.cache
 def find_face(view: View, side: int) -> imaging.Mask:
     """Mark the hull of the landmarks of face and jaw on a standard film of this side."""
     face = np.array([name not in RIM for name in LANDMARKS])
     return imaging.fill_hull(STANDARD[view][face] * (side / STANDARD_SIDE), (side, side))
+
+
+@functools.cache
+def _find_head(view: View, side: int) -> imaging.Mask:
+    """Mark the hull of all landmarks, and the margin around it."""
+    head = imaging.fill_hull(STANDARD[view] * (side / STANDARD_SIDE), (side, side))
+    return imaging.dilate(head, 2 * round(HEAD_MARGIN * side / STANDARD_SIDE) + 1)
 
 
 def clear_border(film: Film, view: View) -> Film:
@@ -70,8 +79,7 @@ def clear_border(film: Film, view: View) -> Film:
     edge[1:-1, 1:-1] = False
     # The film's own border may lie inside the picture: outside it is black.
     edge |= imaging.dilate(levels == 0, 3)
-    head = imaging.fill_hull(STANDARD[view] * (side / STANDARD_SIDE), (side, side))
-    head = imaging.dilate(head, 2 * round(HEAD_MARGIN * side / STANDARD_SIDE) + 1)
+    head = _find_head(view, side)
     white = levels >= NEAR_WHITE
     border = imaging.keep_touching(white, edge) & ~imaging.keep_touching(white, head)
     cleared = levels.copy()
