@@ -32,11 +32,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from export.to_fp16 import to_half
 from export.to_onnx import to_onnx
-from fcr_edge.agreement import compare_half
+from fcr_edge import imaging
 from fcr_edge.latency import describe_machine
 from fcr_edge.manifest import EmbeddingSpec, TensorSpec
 from fcr_edge.sessions import Session, open_session
 from fcr_train.batches import Album, tell, to_batch, to_pixels
+from fcr_train.cli.options import read_fold
 from fcr_train.config import (
     STUDENTS,
     EmbedderConfig,
@@ -47,13 +48,12 @@ from fcr_train.config import (
     parse,
 )
 from fcr_train.dataset import read_dataset
-from fcr_train.embedders import build_embedder, load_embedder
+from fcr_train.embedders import FaceEmbedder, load_embedder
 from fcr_train.evaluate.benches import Bench, Systems, read_trained
 from fcr_train.evaluate.findings import Ground
 from fcr_train.evaluate.images import compute_ssim
 from fcr_train.evaluate.retrieval import Pictures, Search, search
 from fcr_train.networks import build_generator
-from fcr_train.splits import find_fold, read_split
 from fcr_train.tasks import Plan
 from fcr_train.translators import load_generator, translator_config
 
@@ -67,7 +67,6 @@ WARM_UPS, ROUNDS = 3, 15
 RUNTIMES = ("cpu", "openvino", "openvino-bf16")
 """Beside PyTorch; the first is ONNX Runtime."""
 
-Run = Callable[[np.ndarray], np.ndarray]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="File for the figures.")]
 
 
@@ -101,7 +100,7 @@ def compare(
     )
     made = systems.embedder.checkpoint
     settings = parse(EmbedderConfig, made.config)
-    held_out = find_fold(read_split(split), fold, dataset)
+    held_out = read_fold(split, fold, dataset)
     plan = Plan(made.model, made.preset, settings, dataset, 1, systems.device, held_out)
     others = read_dataset(distractors) if distractors else None
     ground = Ground(plan, translator_config(systems.translator.checkpoint).soft_tissue, others)
@@ -134,8 +133,8 @@ def speed(out: JsonFile = None) -> None:
     shapes |= {"resnet 32 x 9": Generator(32, antialias=False)}
     shapes |= {"resnet 16 x 9": Generator(16, antialias=False)}
     torch.manual_seed(0)
-    densenet = build_embedder("densenet121", _densenet()).eval()
-    taken = TensorSpec("face", 3, _densenet().size, _densenet().size, 0, 1)
+    densenet = FaceEmbedder("densenet121").eval()
+    taken = TensorSpec("face", 3, SIDE, SIDE, 0, 1)
     embedding = EmbeddingSpec("embedding", 1024)
     embed_onnx = to_onnx(densenet, taken, embedding)
     runs: dict[tuple[str, str], Callable[[], Any]] = {}
@@ -191,8 +190,6 @@ def _search(bench: Bench, name: str, translator: Path, half: bool) -> System:
 
 def _embed_half(bench: Bench, faces: Album) -> Pictures:
     """Embed faces in 16 bits, by ONNX Runtime."""
-    from fcr_edge import imaging
-
     network, made = bench.systems.embedder.network, bench.systems.embedder.checkpoint
     size = int(made.config["size"])
     source = TensorSpec("face", 3, size, size, 0, 1)
@@ -278,12 +275,6 @@ def _skull(side: int) -> TensorSpec:
     return TensorSpec("skull", 1, side, side, -1, 1)
 
 
-def _densenet() -> EmbedderConfig:
-    config = load_preset("densenet121", "paper")
-    assert isinstance(config, EmbedderConfig)
-    return config
-
-
 def _in_torch(
     generator: nn.Module, embedder: nn.Module, skull: np.ndarray, taken: TensorSpec
 ) -> Callable[[], Any]:
@@ -302,8 +293,6 @@ def _in_torch(
 def _in_sessions(
     generator: Session, embedder: Session, skull: np.ndarray, taken: TensorSpec
 ) -> Callable[[], Any]:
-    from fcr_edge import imaging
-
     face = TensorSpec("face", 3, SIDE, SIDE, -1, 1)
     return lambda: embedder.run(
         imaging.to_tensor(imaging.to_picture(generator.run(skull), face), taken)
