@@ -11,6 +11,7 @@ import ctypes
 import enum
 import json
 from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -62,6 +63,7 @@ def make_tensorrt(generation: int, faults: Faults, told: Told) -> ModuleType:
     """Build the module `tensorrt` of a generation."""
     trt: Any = ModuleType("tensorrt")
     trt.__version__ = VERSIONS[generation]
+    trt.__spec__ = ModuleSpec("tensorrt", None)  # PyTorch asks for it
 
     class Severity(enum.IntEnum):
         INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
