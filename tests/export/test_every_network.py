@@ -223,7 +223,7 @@ def test_the_card_names_the_conditions_and_what_a_wrong_one_does(told):
 def test_the_field_draws_what_the_workshop_draws(told, study, films, conditions):
     path = "runs/compare-tiny/runs/person-0/pix2pix/checkpoint.safetensors"
     network, _ = load_generator(study / path)
-    skull = torch.from_numpy(read_skulls(films, "classical-1", SKULL)[:1])
+    skull = torch.from_numpy(read_skulls(films, told.manifest.soft_tissue, SKULL)[:1])
 
     with Identifier(told, "cpu") as identifier:
         made = identifier.reconstruct(films[0], conditions).face

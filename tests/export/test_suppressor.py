@@ -154,6 +154,7 @@ def test_preprocess_takes_the_bundles_recipe_and_keeps_the_steps(learned, films,
 def test_preprocess_without_a_network(films, tmp_path, monkeypatch, bundle, options, recipe):
     monkeypatch.setattr("fcr_edge.identify.demo_folder", lambda: bundle.folder.parent)
     command = ["preprocess", str(films[0]), "-o", str(tmp_path / "skull.png"), "--json"]
+    command.append("--allow-unsigned")  # it only poses as the packaged one
 
     done = CliRunner().invoke(cli.app, [*command, *options], catch_exceptions=False)
 

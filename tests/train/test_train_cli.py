@@ -107,7 +107,6 @@ def test_a_configuration_of_ones_own(dataset_folder: Path, tmp_path: Path) -> No
             "or none of them and perhaps --best FILE",
             id="a network beside the best run",
         ),
-        pytest.param(["export", "--out", "b", "--engine", "trt"], "NVIDIA GPU", id="trt"),
     ],
 )
 def test_errors_say_what_to_do_and_exit_3(
