@@ -109,9 +109,9 @@ def compare(
         "schema": "fcr-lighter/1",
         "notice": "simulated people: this measures the method",
         "machine": describe_machine(),
-        "gallery": len(next(iter(bench.search("photograph").values())).enrolled),
     }
     model = _search(bench, "teacher", teacher, half=False)
+    record["gallery"] = len(next(iter(model.searches.values())).enrolled)
     rows = [model, _search(bench, "teacher, 16 bits", teacher, half=True)]
     rows += [_search(bench, path.parent.name, path, half=False) for path in student or []]
     sizes = {"teacher": teacher, **{path.parent.name: path for path in student or []}}
