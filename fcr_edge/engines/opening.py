@@ -7,7 +7,7 @@ import logging
 import time
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -163,40 +163,50 @@ def _try(
     seconds = time.monotonic() - start
     session = EngineSession(built.plan, _describe(recipe))
     try:
-        half, layers = count_half(session.engine)
-        share = half / max(layers, 1)
-        if recipe.precision == "fp16" and share < LEAST_HALF_SHARE:
-            raise DeviceError(
-                f"TensorRT {recipe.kit.tensorrt} built the {recipe.role} with {half} of {layers}"
-                " layers in 16 bits, although its graph asks for them: use --device cuda, and"
-                " report this"
-            )
-        probes = draw_probes(wanted.source)
-        found = _hold_against(session, wanted, probes)
-        milliseconds = _time(session, probes[:1])
+        found = _examine(session, wanted, recipe)
+        sidecar = Sidecar(
+            recipe=recipe,
+            plan_sha256=hashlib.sha256(built.plan).hexdigest(),
+            plan_bytes=len(built.plan),
+            build_seconds=round(seconds, 1),
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            fallback=fallback,
+            **found,
+        )
+        cache.save(built.plan, sidecar)
+        if built.timings:
+            cache.save_timings(recipe.kit, built.timings)
     except BaseException:
         session.close()
         raise
-    sidecar = Sidecar(
-        recipe=recipe,
-        plan_sha256=hashlib.sha256(built.plan).hexdigest(),
-        plan_bytes=len(built.plan),
-        half_share=round(share, 4),
-        layers=layers,
-        measure=found.measure,
-        value=found.value,
-        limit=found.limit,
-        build_seconds=round(seconds, 1),
-        median_ms=round(milliseconds, 3),
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        fallback=fallback,
-    )
-    cache.save(built.plan, sidecar)
-    if built.timings:
-        cache.save_timings(recipe.kit, built.timings)
     if fallback:
         logger.warning("the engine of the %s %s", recipe.role, fallback)
     return session
+
+
+def _examine(session: EngineSession, wanted: Wanted, recipe: Recipe) -> dict[str, Any]:
+    """Count its layers in 16 bits, hold it against ONNX Runtime, time it: for the sidecar.
+
+    Raises DeviceError and _UnlikeError for an engine that is not to be used.
+    """
+    half, layers = count_half(session.engine)
+    share = half / max(layers, 1)
+    if recipe.precision == "fp16" and share < LEAST_HALF_SHARE:
+        raise DeviceError(
+            f"TensorRT {recipe.kit.tensorrt} built the {recipe.role} with {half} of {layers}"
+            " layers in 16 bits, although its graph asks for them: use --device cuda, and"
+            " report this"
+        )
+    probes = draw_probes(wanted.source)
+    found = _hold_against(session, wanted, probes)
+    return {
+        "half_share": round(share, 4),
+        "layers": layers,
+        "measure": found.measure,
+        "value": found.value,
+        "limit": found.limit,
+        "median_ms": round(_time(session, probes[:1]), 3),
+    }
 
 
 class _UnlikeError(Exception):

@@ -395,6 +395,19 @@ def test_a_full_disk_is_an_error_and_leaves_no_half_plan(cache, monkeypatch):
     assert not [*cache.folder.glob(".*.new")]
 
 
+def test_a_disk_that_fills_up_while_building_frees_the_gpu(told, cache, monkeypatch):
+    def fail(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    (cache.folder / KEY_FILE).write_bytes(b"k" * 32)
+    monkeypatch.setattr(os, "fsync", fail)
+
+    with pytest.raises(DeviceError, match="No space left on device"):
+        open_engine(WANTED, cache=cache)
+
+    assert told.live == {}
+
+
 def test_two_that_start_at_once_build_once(told, cache):
     sessions = []
     threads = [
