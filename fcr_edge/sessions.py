@@ -324,7 +324,7 @@ def _create(runtime: Any, model: bytes, device: Literal["cuda", "cpu"]) -> Any:
     options.log_severity_level = 3  # errors; warnings there are for graph authors
     options.use_deterministic_compute = True
     # Threads that wait without sleeping take the processor from the bundle's other networks, whose
-    # threads wait as well: on two cores a film then takes half as long again, and a battery drains.
+    # threads wait as well: on two cores a film takes half as long again, and a battery drains.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return runtime.InferenceSession(
