@@ -207,7 +207,7 @@ def _describe(row: System, model: System) -> dict[str, Any]:
     """Hold a system against the model: faces, ranks, and the first 50 candidates."""
     one, other = (_ranks(system) for system in (row, model))
     gain = _bootstrap((one <= LISTED).astype(float) - (other <= LISTED))
-    same_set, same_order = _listed_alike(row, model)
+    same_set, same_order, shared = _listed_alike(row, model)
     return {
         "probes": len(one),
         "rank_50": float((one <= LISTED).mean()),
@@ -217,6 +217,7 @@ def _describe(row: System, model: System) -> dict[str, Any]:
         "psnr_db": _psnr(row.faces.pixels, model.faces.pixels),
         "same_50_people": same_set,
         "same_50_in_order": same_order,
+        "shared_of_50": shared,
     }
 
 
@@ -229,8 +230,9 @@ def _ranks(system: System) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _listed_alike(row: System, model: System) -> tuple[float, float]:
-    sets, orders = [], []
+def _listed_alike(row: System, model: System) -> tuple[float, float, float]:
+    """Give how often the 50 are the same people, in the same order; how many are, of 50."""
+    sets, orders, shared = [], [], []
     for view, one in row.searches.items():
         lists = [
             np.argsort(-each.people, axis=1, kind="stable")[:, :LISTED]
@@ -238,7 +240,8 @@ def _listed_alike(row: System, model: System) -> tuple[float, float]:
         ]
         sets += [{*a} == {*b} for a, b in zip(*lists, strict=True)]
         orders += [bool((a == b).all()) for a, b in zip(*lists, strict=True)]
-    return float(np.mean(sets)), float(np.mean(orders))
+        shared += [len({*a} & {*b}) for a, b in zip(*lists, strict=True)]
+    return float(np.mean(sets)), float(np.mean(orders)), float(np.mean(shared))
 
 
 def _psnr(one: np.ndarray, other: np.ndarray) -> float | None:
@@ -315,7 +318,7 @@ def _time_in_turns(
 
 def _show(record: dict[str, Any]) -> None:
     table = Table(
-        *("", "MMACs", "rank 50", "less the teacher's", "SSIM", "same 50", "in order"),
+        *("", "MMACs", "rank 50", "less the teacher's", "SSIM", "same 50", "in order", "shared"),
         title=f"{record['gallery']} people enrolled",
     )
     for name, row in record["systems"].items():
@@ -328,6 +331,7 @@ def _show(record: dict[str, Any]) -> None:
             f"{row['ssim']:.4f}",
             f"{row['same_50_people']:.3f}",
             f"{row['same_50_in_order']:.3f}",
+            f"{row['shared_of_50']:.2f}",
         )
     Console().print(table)
 
