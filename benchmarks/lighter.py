@@ -298,7 +298,7 @@ def _in_sessions(
 ) -> Callable[[], Any]:
     face = TensorSpec("face", 3, SIDE, SIDE, -1, 1)
     return lambda: embedder.run(
-        imaging.to_tensor(imaging.to_picture(generator.run(skull), face), taken)
+        imaging.to_tensor(imaging.to_picture(generator.run(skull)[0], face), taken)
     )
 
 
