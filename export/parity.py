@@ -15,8 +15,10 @@ from fcr_edge.agreement import cosines, read_answers
 from fcr_edge.conditions import Conditions
 from fcr_edge.errors import FilmError
 from fcr_edge.film import standardise_xray
+from fcr_edge.identify import demo_folder
 from fcr_edge.looks import first_look
 from fcr_edge.manifest import ParityRow
+from fcr_edge.photo import read_face
 from fcr_edge.reading import read_film
 from fcr_edge.sessions import open_session
 
@@ -49,6 +51,8 @@ BATCHES = (1, 3)
 """1 is what the field runs; 3 is neither that nor the 2 that the export was traced with."""
 MIN_FILMS = 3
 """Fewer films do not fill the larger batch with different pictures."""
+LISTED = 50
+"""Candidates that an examiner looks through."""
 MIN_SPREAD = 4.0
 """Least standard deviation of a skull [grey levels]: instance normalisation of a blank picture
 divides by almost nothing, and so compares rounding errors."""
@@ -171,6 +175,47 @@ def compare_half(single: bytes, half: bytes, pictures: Pictures, target: Target)
                 batches=(1,),
             ),
         )
+    )
+
+
+def compare_ranks(
+    single: tuple[bytes, bytes],
+    half: tuple[bytes, bytes],
+    skulls: Pictures,
+    drawn: TensorSpec,
+    source: TensorSpec,
+) -> ParityRow:
+    """Count how many of the first 50 portraits of a gallery networks of 16 and of 32 bits share.
+
+    The gallery is that of the packaged simulated people, embedded in 32 bits. For information:
+    neighbours in a list can lie nearer to one another than any 16 bits can tell apart.
+
+    Args:
+        single: Translator and embedder in 32 bits.
+        half: The same in 16.
+        skulls: The translator's input.
+        drawn: What the translator gives.
+        source: What the embedder takes.
+    """
+    portraits = [read_face(path) for path in sorted((demo_folder() / "photos").glob("*.jpg"))]
+    stored = np.concatenate([imaging.to_tensor(picture, source) for picture in portraits])
+    with open_session(single[1], "cpu") as session:
+        gallery, info = _run(session.run, stored, 1), session.describe()
+    lists = []
+    for translator, embedder in (single, half):
+        faces = draw_faces(translator, skulls, drawn, source)
+        with open_session(embedder, "cpu") as session:
+            similarity = _run(session.run, faces, 1) @ gallery.T
+        lists.append(np.argsort(-similarity, axis=1, kind="stable")[:, :LISTED])
+    shared = [len({*one} & {*other}) for one, other in zip(*lists, strict=True)]
+    return ParityRow(
+        reference=f"{info.runtime}, {info.provider}, fp32",
+        candidate=f"{info.runtime}, {info.provider}, fp16",
+        measure="shared_of_50",
+        value=float(np.mean(shared)),
+        limit=None,
+        pictures=len(skulls),
+        batches=(1,),
     )
 
 

@@ -159,9 +159,10 @@ class ParityRow:
     """What was trusted, with its version, e.g. "PyTorch 2.14.1"."""
     candidate: str
     """What was compared with it."""
-    measure: Literal["max_abs_difference", "min_cosine", "min_psnr"]
-    """The largest difference of any output value, the least cosine of any two embeddings, or the
-    least peak signal-to-noise ratio of any two pictures [dB], the peak being the range."""
+    measure: Literal["max_abs_difference", "min_cosine", "min_psnr", "shared_of_50"]
+    """The largest difference of any output value, the least cosine of any two embeddings, the
+    least peak signal-to-noise ratio of any two pictures [dB], the peak being the range, or how
+    many of the first 50 pictures that a search lists both list, on average."""
     value: float
     """What was measured."""
     limit: float | None

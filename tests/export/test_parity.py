@@ -12,6 +12,7 @@ from export.parity import (
     MAX_FACE_DIFFERENCE,
     MIN_EMBEDDING_COSINE,
     compare_embedder,
+    compare_ranks,
     compare_translator,
     draw_faces,
     read_skulls,
@@ -223,3 +224,16 @@ def test_real_films_agree_to_the_promised_figures(cephalograms, bundle, checkpoi
 
     assert drawing.rows[0].value < 1e-4
     assert embedding.rows[0].value > 0.99999
+
+
+def test_networks_share_their_whole_list_with_themselves(bundle, films):
+    models = bundle.model_bytes("translator"), bundle.model_bytes("embedder")
+    manifest = bundle.manifest
+    skulls = read_skulls(films, manifest.soft_tissue, manifest.translator.input)
+
+    row = compare_ranks(
+        models, models, skulls, manifest.translator.output, manifest.embedder.input
+    )
+
+    assert (row.measure, row.value, row.limit) == ("shared_of_50", 50.0, None)
+    assert row.pictures == len(skulls)

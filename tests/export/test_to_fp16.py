@@ -139,10 +139,15 @@ def test_a_bundle_carries_both_precisions(
         assert entry.fp16 is not None
         assert entry.fp16.path == f"{role}.fp16.onnx"
         assert entry.fp16.size < 0.7 * entry.fp32.size
-        assert [row.candidate.split()[-1] for row in entry.parity] == ["weights", "fp16"]
+        rows = ["weights", "fp16"] + ["fp16"] * (role == "embedder")
+        assert [row.candidate.split()[-1] for row in entry.parity] == rows
     card = (out / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "computes in fp16" in card
     assert "min psnr" in card
+    ranks = bundle.manifest.embedder.parity[-1]
+    assert (ranks.measure, ranks.limit, ranks.pictures) == ("shared_of_50", None, len(films))
+    assert 25 < ranks.value <= 50, "lots would share 21 of 120 pictures"
+    assert "shared of 50" in card
 
 
 def test_a_bundle_without_16_bits_has_none(bundle: Bundle) -> None:
