@@ -9,7 +9,7 @@ import numpy as np
 
 from fcr_edge.errors import BundleError
 from fcr_edge.looks import VALUES, read_answer
-from fcr_edge.manifest import EmbeddingSpec, VectorSpec
+from fcr_edge.manifest import EmbeddingSpec, VectorSpec, keeps_limit
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Float64
@@ -42,9 +42,7 @@ class Agreement:
 
     def __bool__(self) -> bool:
         """Whether the limit is kept; a value that is not a number keeps none."""
-        if self.measure == "max_abs_difference":
-            return self.value < self.limit
-        return self.value > self.limit
+        return keeps_limit(self.measure, self.value, self.limit)
 
     def __str__(self) -> str:
         return f"{self.measure} {self.value:.6g}, limit {self.limit:g}"

@@ -178,11 +178,12 @@ class ParityRow:
     @property
     def passed(self) -> bool:
         """Whether the value keeps its limit; a row without a limit has nothing to fail."""
-        if self.limit is None:
-            return True
-        if self.measure == "max_abs_difference":
-            return self.value < self.limit
-        return self.value > self.limit
+        return self.limit is None or keeps_limit(self.measure, self.value, self.limit)
+
+
+def keeps_limit(measure: str, value: float, limit: float) -> bool:
+    """Tell whether a difference is below its limit, anything else above; NaN keeps none."""
+    return value < limit if measure == "max_abs_difference" else value > limit
 
 
 @dataclass(frozen=True)

@@ -67,4 +67,5 @@ def build_progress() -> Iterator[Callable[[str, int, int], None]]:
     try:
         yield tell
     finally:
-        bar.stop()
+        if tasks:  # stopping a bar that never started writes an empty line
+            bar.stop()
