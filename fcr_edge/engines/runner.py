@@ -1,9 +1,14 @@
-"""Running an engine: pinned buffers, a stream of its own, and no result that was not checked."""
+"""Running an engine: pinned buffers, a stream of its own, and no result that was not checked.
+
+The second batch of a size is recorded as a CUDA graph, and it and all that follow are launched by
+one call: a network of many small layers waits for its launches otherwise.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +19,12 @@ from fcr_edge.errors import DeviceError
 from fcr_edge.sessions import Session, SessionInfo
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import tensorrt as trt
     from jaxtyping import Float32
+
+logger = logging.getLogger(__name__)
 
 FLOAT_BYTES = 4
 
@@ -50,6 +59,10 @@ class EngineSession(Session):
         sides = tuple(self.engine.get_tensor_shape(source))[1:]
         self._most = int(self.engine.get_tensor_profile_shape(source, 0)[2][0])
         super().__init__(info, source, ["batch", *map(int, sides)])
+        self._bound = 0
+        """Pictures in the batch that the context is set to; 0 before the first."""
+        self._recorded: _Recording | None = None
+        self._recordable = True
         self._buffers = contextlib.ExitStack()
         with contextlib.ExitStack() as stack:
             self._stream = _open_stream(cuda, stack)
@@ -64,23 +77,88 @@ class EngineSession(Session):
             return np.concatenate([self._run(batch[at : at + self._most]) for at in parts])
 
     def _run(self, batch: Float32[np.ndarray, "n ..."]) -> Float32[np.ndarray, "n ..."]:
-        cuda, context, number = self._cuda, self._context, len(batch)
+        number = len(batch)
         self._in.host[:number] = batch
-        _insist(context.set_input_shape(self._name, tuple(batch.shape)), "setting the batch")
+        if number == self._bound:
+            self._repeat()
+        else:
+            self._bind(batch.shape)
+            self._submit()
+        check_cuda(self._cuda.cudaStreamSynchronize(self._stream), "waiting for the GPU")
+        return self._out.host[:number].copy()
+
+    def _bind(self, shape: tuple[int, ...]) -> None:
+        """Set the context to a batch of this shape; what was recorded of another is let go."""
+        self._forget()
+        self._bound = 0  # should one of these fail
+        context = self._context
+        _insist(context.set_input_shape(self._name, shape), "setting the batch")
         _insist(context.set_tensor_address(self._name, self._in.device), "binding the input")
         _insist(context.set_tensor_address(self._target, self._out.device), "binding the output")
         lacking = context.infer_shapes()
         _insist(not lacking, f"working out the shapes ({', '.join(lacking)})")
-        kinds = cuda.cudaMemcpyKind
-        self._in.copy(number, kinds.cudaMemcpyHostToDevice, self._stream)
-        _insist(context.execute_async_v3(int(self._stream)), "running the engine")
-        self._out.copy(number, kinds.cudaMemcpyDeviceToHost, self._stream)
-        check_cuda(cuda.cudaStreamSynchronize(self._stream), "waiting for the GPU")
-        return self._out.host[:number].copy()
+        self._bound = shape[0]
+
+    def _submit(self) -> None:
+        """Put copies and network on the stream."""
+        kinds = self._cuda.cudaMemcpyKind
+        self._in.copy(self._bound, kinds.cudaMemcpyHostToDevice, self._stream)
+        _insist(self._context.execute_async_v3(int(self._stream)), "running the engine")
+        self._out.copy(self._bound, kinds.cudaMemcpyDeviceToHost, self._stream)
+
+    def _repeat(self) -> None:
+        """Do once more what the stream did last, recorded where that is possible."""
+        if self._recorded is None and self._recordable:
+            try:
+                self._recorded = _Recording(self._cuda, self._stream, self._submit)
+            except DeviceError as error:
+                self._recordable = False
+                logger.info("the engine runs without a CUDA graph, a little slower: %s", error)
+        if self._recorded is None:
+            self._submit()
+        else:
+            self._recorded.launch()
+
+    def _forget(self) -> None:
+        if self._recorded is not None:
+            self._recorded.close()
+            self._recorded = None
 
     def _free(self) -> None:
+        self._forget()
         self._buffers.close()
         self._context = self.engine = self._runtime = None
+
+
+class _Recording:
+    """What was put on a stream, to be launched again and again: a CUDA graph.
+
+    TensorRT has to have run the batch once before, outside any recording. Raises DeviceError where
+    something in it cannot be recorded.
+    """
+
+    def __init__(self, cuda: Any, stream: Any, submit: Callable[[], None]) -> None:
+        self._cuda, self._stream = cuda, stream
+        # Of this thread alone: others may allocate meanwhile.
+        mode = cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        check_cuda(cuda.cudaStreamBeginCapture(stream, mode), "starting to record")
+        try:
+            submit()
+        finally:
+            ended = cuda.cudaStreamEndCapture(stream)
+        graph = check_cuda(ended, "recording")
+        made = cuda.cudaGraphInstantiate(graph, 0)
+        cuda.cudaGraphDestroy(graph)
+        self._graph = check_cuda(made, "preparing what was recorded")
+
+    def launch(self) -> None:
+        """Put all of it on the stream."""
+        launched = self._cuda.cudaGraphLaunch(self._graph, self._stream)
+        check_cuda(launched, "launching what was recorded")
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._cuda.cudaGraphExecDestroy(self._graph)
 
 
 class _Buffer:

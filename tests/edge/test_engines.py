@@ -194,6 +194,7 @@ def test_ctrl_c_stops_a_build_and_leaves_nothing(told, cache):
         ({"cuda_fails": "cudaMalloc"}, "allocating .* bytes on the GPU failed"),
         ({"cuda_fails": "cudaMemcpyAsync"}, "copying to or from the GPU failed"),
         ({"cuda_fails": "cudaStreamSynchronize"}, "waiting for the GPU failed"),
+        ({"cuda_fails": "cudaGraphLaunch"}, "launching what was recorded failed"),
         ({"failing_call": "set_input_shape"}, "failed at setting the batch"),
         ({"failing_call": "set_tensor_address"}, "failed at binding the input"),
         ({"failing_call": "infer_shapes"}, r"working out the shapes \(input\)"),
@@ -210,6 +211,56 @@ def test_every_failure_is_one_sentence_and_frees_what_it_took(told, faults, cach
 
     assert told.live == {}, "memory and streams are given back"
     assert not [*cache.folder.glob("*.plan"), *cache.folder.glob("*.json")]
+
+
+def test_a_batch_is_recorded_when_it_comes_again(told, cache):
+    """First launched layer by layer, as TensorRT demands; from then on as a whole."""
+    open_engine(WANTED, cache=cache).close()
+    with open_engine(WANTED, cache=cache) as engine:
+        told.submissions = told.launches = 0
+        given = [BATCH * np.float32(scale) for scale in (0.1, 0.2, 0.3)]
+        found = [engine.run(batch) for batch in given]
+
+        assert (told.submissions, told.launches) == (1, 2)
+        for batch, faces in zip(given, found, strict=True):
+            assert np.abs(faces[:, 0] - np.tanh(batch[:, 0])).max() < 1e-3
+
+
+def test_a_batch_of_another_size_is_recorded_anew(told, cache):
+    with open_engine(WANTED, cache=cache) as engine:
+        kept = len(told.live)
+        for number in (3, 3, 1, 1, 3, 3, 2):
+            told.submissions = told.launches = 0
+            faces = engine.run(BATCH[:number])
+
+            assert faces.shape == (number, 3, 32, 32)
+            assert np.abs(faces[:, 0] - np.tanh(BATCH[:number, 0])).max() < 1e-3
+            assert told.submissions + told.launches == 1
+        assert len(told.live) <= kept, "what was recorded of another size is let go"
+    assert told.live == {}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"unrecordable": True},
+        {"cuda_fails": "cudaStreamBeginCapture"},
+        {"cuda_fails": "cudaStreamEndCapture"},
+        {"cuda_fails": "cudaGraphInstantiate"},
+    ],
+    ids=lambda value: next(iter(value.values())),
+)
+def test_what_cannot_be_recorded_runs_all_the_same(told, faults, cache, caplog, fault):
+    for name, value in fault.items():
+        setattr(faults, name, value)
+    caplog.set_level(logging.INFO)
+
+    with open_engine(WANTED, cache=cache) as engine:
+        for _ in range(3):
+            assert np.abs(engine.run(BATCH)[:, 0] - np.tanh(BATCH[:, 0])).max() < 1e-3
+
+    assert told.launches == 0
+    assert "without a CUDA graph" in caplog.text
 
 
 def test_closing_gives_memory_back_and_ends_it(told, cache):

@@ -40,6 +40,8 @@ class Faults:
     """Added to what any engine gives."""
     failing_call: str = ""
     """A call of the context that returns False."""
+    unrecordable: bool = False
+    """The engine cannot be put into a CUDA graph."""
     cuda_fails: str = ""
     """A call of CUDA that returns an error."""
     devices: int = 1
@@ -56,7 +58,13 @@ class Told:
     loads: int = 0
     host_code: list[bool] = field(default_factory=list)
     live: dict[int, Any] = field(default_factory=dict)
-    """Allocated memory and streams, by address."""
+    """Allocated memory, streams and graphs, by address."""
+    recording: list[Any] | None = None
+    """What was put on the stream while it records; None while it does not."""
+    launches: int = 0
+    """Of graphs."""
+    submissions: int = 0
+    """Of networks, outside graphs."""
 
 
 def make_tensorrt(generation: int, faults: Faults, told: Told) -> ModuleType:
@@ -252,14 +260,21 @@ def make_tensorrt(generation: int, faults: Faults, told: Told) -> ModuleType:
 
         def execute_async_v3(self, stream: int) -> bool:
             assert stream in told.live, "a stream of one's own, not yet destroyed"
+            if faults.failing_call == "execute_async_v3":
+                return False
+            told.submissions += told.recording is None
+            addresses, shape = dict(self.addresses), self.shape
+            put(told, lambda: self.compute(addresses, shape))
+            return not (faults.unrecordable and told.recording is not None)
+
+        def compute(self, addresses: dict[str, int], shape: Any) -> None:
             source, target = self.engine.ends
-            batch = view(self.addresses[source.name], self.shape)
+            batch = view(addresses[source.name], shape)
             (made,) = self.engine.session.run([target.name], {source.name: batch.copy()})
             made = made + np.float32(faults.error)
             if self.engine.half:
                 made = made + np.float32(faults.error_of_half)
-            view(self.addresses[target.name], made.shape)[:] = made
-            return faults.failing_call != "execute_async_v3"
+            view(addresses[target.name], made.shape)[:] = made
 
     class Runtime:
         def __init__(self, log: Any) -> None:
@@ -300,8 +315,32 @@ def make_cuda(faults: Faults, told: Told) -> ModuleType:
         return (status.cudaSuccess,)
 
     def copy(to: int, source: int, size: int, kind: Any, stream: Any) -> tuple[Any, ...]:
-        ctypes.memmove(to, source, size)
+        put(told, lambda: ctypes.memmove(to, source, size))
         return answer("cudaMemcpyAsync")
+
+    def begin(stream: int, mode: Any) -> tuple[Any, ...]:
+        assert stream in told.live
+        assert told.recording is None
+        result = answer("cudaStreamBeginCapture")
+        told.recording = [] if result[0] == status.cudaSuccess else None
+        return result
+
+    def end(stream: int) -> tuple[Any, ...]:
+        graph, told.recording = told.recording, None
+        return keep("cudaStreamEndCapture", graph)
+
+    def keep(name: str, graph: Any) -> tuple[Any, ...]:
+        result = answer(name, id(graph))
+        if result[0] == status.cudaSuccess:
+            told.live[id(graph)] = graph
+        return result
+
+    def launch(graph: int, stream: int) -> tuple[Any, ...]:
+        assert stream in told.live
+        told.launches += 1
+        for work in told.live[graph]:
+            work()
+        return answer("cudaGraphLaunch")
 
     gpu = SimpleNamespace(name=b"Fake RTX 4090\0", major=8, minor=9)
     cuda.cudaGetDeviceCount = lambda: answer("cudaGetDeviceCount", faults.devices)
@@ -313,8 +352,25 @@ def make_cuda(faults: Faults, told: Told) -> ModuleType:
     cuda.cudaFreeHost = cuda.cudaFree = cuda.cudaStreamDestroy = release
     cuda.cudaStreamCreateWithFlags = lambda flags: allocate("cudaStreamCreateWithFlags", 1)
     cuda.cudaMemcpyAsync = copy
+    cuda.cudaStreamCaptureMode = enum.IntEnum(
+        "cudaStreamCaptureMode", {"cudaStreamCaptureModeThreadLocal": 1}
+    )
+    cuda.cudaStreamBeginCapture, cuda.cudaStreamEndCapture = begin, end
+    cuda.cudaGraphInstantiate = lambda graph, flags: keep(
+        "cudaGraphInstantiate", tuple(told.live[graph])
+    )
+    cuda.cudaGraphDestroy = cuda.cudaGraphExecDestroy = release
+    cuda.cudaGraphLaunch = launch
     cuda.cudaStreamSynchronize = lambda stream: answer("cudaStreamSynchronize")
     return cuda
+
+
+def put(told: Told, work: Any) -> None:
+    """Do what is put on a stream at once, or keep it while the stream records."""
+    if told.recording is None:
+        work()
+    else:
+        told.recording.append(work)
 
 
 def is_half(model: bytes) -> bool:
