@@ -20,6 +20,7 @@ from export.parity import (
     compare_embedder,
     compare_film,
     compare_half,
+    compare_openvino,
     compare_ranks,
     compare_suppressor,
     compare_translator,
@@ -100,6 +101,8 @@ class Form:
     """How large weights of the networks of 32 bits are stored; see to_onnx."""
     fp16: bool = False
     """Whether each network comes a second time, computing in 16 bits; see to_fp16."""
+    openvino: bool = False
+    """Whether each network is compared with itself in OpenVINO as well."""
     licence: str = UNSTATED_LICENCE
     """SPDX identifier of the licence of the weights."""
 
@@ -140,6 +143,7 @@ def build_bundle(
             suppressor's.
         ImageError, FilmError: A film cannot be used.
         BundleError: A graph breaks the contract, parity fails, or `out` cannot be written.
+        DeviceError: OpenVINO is to be compared with, and is not installed.
     """
     tell = progress or (lambda done, total: None)
     check_name(name)
@@ -235,6 +239,10 @@ def _export(
     parity = compare(network, model, pictures, form.weights)
     _insist(parity, path)
     files, models, rows = [describe_model(path, model, form.weights)], {path: model}, parity.rows
+    if form.openvino:
+        parity = compare_openvino(model, pictures, sides[1])
+        _insist(parity, path)
+        rows += parity.rows
     if form.fp16:
         path = _half_path(path)
         models[path] = half = to_onnx(to_half(network), *sides)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from export.to_onnx import round_weights
 from fcr_edge import agreement, imaging, soft_tissue
 from fcr_edge.agreement import cosines, read_answers
 from fcr_edge.conditions import Conditions
-from fcr_edge.errors import FilmError
+from fcr_edge.errors import DeviceError, FilmError
 from fcr_edge.film import standardise_xray
 from fcr_edge.identify import demo_folder
 from fcr_edge.looks import first_look
@@ -32,11 +33,14 @@ if TYPE_CHECKING:
     from export.to_onnx import Target, Weights
     from fcr_edge.agreement import Measure
     from fcr_edge.manifest import TensorSpec
+    from fcr_edge.sessions import Session
     from fcr_edge.soft_tissue import Suppressor
 
     Pictures = Float32[np.ndarray, "n c h w"]
     Outputs = Float32[np.ndarray, "n ..."]
     Read = Callable[[Outputs], Outputs]
+
+logger = logging.getLogger(__name__)
 
 MAX_FACE_DIFFERENCE = 1e-4
 """A face lies in [-1, 1] and is shown in 256 levels, so this is a seventy-eighth of one level."""
@@ -160,21 +164,47 @@ def compare_half(single: bytes, half: bytes, pictures: Pictures, target: Target)
     them; the worst one counts.
     """
     with open_session(single, "cpu") as reference, open_session(half, "cpu") as session:
-        one, other = (_run(each.run, pictures, 1) for each in (reference, session))
-        info = session.describe()
+        row = _hold_against(reference, session, pictures, target)
+        name = f"{session.describe().runtime}, {session.describe().provider}, fp16"
+    return Parity((replace(row, candidate=name),))
+
+
+def compare_openvino(model: bytes, pictures: Pictures, target: Target) -> Parity:
+    """Compare what ONNX Runtime and OpenVINO make of pictures, the worst one counting.
+
+    In 32 bits it is held to the limits that 16 bits have to keep. In bfloat16, where the CPU
+    computes in it, the row is for information: 8 bits keep no such limit, and who asks for
+    `--device openvino-bf16` should find here what it costs.
+
+    Raises DeviceError without OpenVINO.
+    """
+    with open_session(model, "cpu") as reference:
+        with open_session(model, "openvino") as session:
+            rows = [_hold_against(reference, session, pictures, target)]
+        try:
+            with open_session(model, "openvino-bf16") as session:
+                row = _hold_against(reference, session, pictures, target)
+                rows.append(replace(row, limit=None))
+        except DeviceError as error:
+            logger.warning("OpenVINO in bfloat16 is not compared: %s", error)
+    return Parity(tuple(rows))
+
+
+def _hold_against(
+    reference: Session, session: Session, pictures: Pictures, target: Target
+) -> ParityRow:
+    """Compare two sessions picture by picture; the reference computes in 32 bits."""
+    one, other = (_run(each.run, pictures, 1) for each in (reference, session))
     found = agreement.compare_half(one, other, target)
-    return Parity(
-        (
-            ParityRow(
-                reference=f"{info.runtime}, {info.provider}, fp32",
-                candidate=f"{info.runtime}, {info.provider}, fp16",
-                measure=found.measure,
-                value=found.value,
-                limit=found.limit,
-                pictures=len(pictures),
-                batches=(1,),
-            ),
-        )
+    trusted, info = reference.describe(), session.describe()
+    return ParityRow(
+        reference=f"{trusted.runtime}, {trusted.provider}, fp32",
+        candidate=f"{info.runtime}, {info.provider}",
+        measure=found.measure,
+        value=found.value,
+        limit=found.limit,
+        pictures=len(pictures),
+        batches=(1,),
     )
 
 

@@ -67,6 +67,10 @@ def export(
             "--fp16", help="Each network a second time, computing in 16 bits, for TensorRT."
         ),
     ] = False,
+    openvino: Annotated[
+        bool,
+        typer.Option("--openvino", help="Compare each network with itself in OpenVINO as well."),
+    ] = False,
     licence: Annotated[
         str, typer.Option(help="SPDX identifier of the licence of the weights.")
     ] = "NOASSERTION",
@@ -91,7 +95,7 @@ def export(
             evaluation=run.evaluation,
             suppressor=suppressor,
             film=film,
-            form=Form(weights.value, fp16 or engine is Engine.trt, licence),
+            form=Form(weights.value, fp16 or engine is Engine.trt, openvino, licence),
             progress=count,
         )
     typer.echo(out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from export.to_fp16 import to_half
 from export.to_onnx import to_onnx
 from fcr_edge.agreement import MIN_HALF_PSNR
 from fcr_edge.bundle import Bundle
-from fcr_edge.errors import BundleError
+from fcr_edge.errors import BundleError, DeviceError
 from fcr_edge.manifest import EmbeddingSpec, TensorSpec
 from fcr_train.translators import load_generator
 
@@ -164,5 +165,38 @@ def test_half_that_strays_is_not_written(
 
     with pytest.raises(BundleError, match=r"translator\.fp16\.onnx does not compute"):
         build_bundle(*checkpoints, films, tmp_path / "bundle", form=Form(fp16=True))
+
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_bundle_says_what_openvino_makes_of_it(
+    checkpoints: tuple[Path, Path], films: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "bundle"
+
+    build_bundle(*checkpoints, films, out, form=Form(openvino=True))
+
+    for entry in Bundle.load(out, allow_unsigned=True).manifest.models.values():
+        single, *coarse = [row for row in entry.parity if row.candidate.startswith("openvino")]
+        assert single.candidate.endswith("CPU f32")
+        assert single.limit is not None
+        assert single.passed
+        for row in coarse:  # where the CPU computes in bfloat16
+            assert row.candidate.endswith("CPU bf16")
+            assert row.limit is None
+            assert row.value < single.value
+    assert "openvino" in (out / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+def test_a_comparison_with_openvino_needs_it(
+    checkpoints: tuple[Path, Path],
+    films: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+
+    with pytest.raises(DeviceError, match="OpenVINO cannot be imported"):
+        build_bundle(*checkpoints, films, tmp_path / "bundle", form=Form(openvino=True))
 
     assert not (tmp_path / "bundle").exists()

@@ -159,7 +159,7 @@ def test_export_hands_everything_on(
     arguments = ["--translator", "t", "--embedder", "e", "--data", str(dataset_folder)]
     out = tmp_path / "field"
 
-    arguments += ["--out", str(out), "--weights", "half", "--fp16"]
+    arguments += ["--out", str(out), "--weights", "half", "--fp16", "--openvino"]
     result = runner.invoke(app, ["export", *arguments])
 
     assert result.exit_code == 0, result.output
@@ -167,7 +167,7 @@ def test_export_hands_everything_on(
     assert (translator, embedder, folder) == (Path("t"), Path("e"), out)
     assert isinstance(films, list)
     assert {path.suffix for path in films} == {".png"}
-    assert rest == ["field", Form("half", fp16=True, licence="NOASSERTION")]
+    assert rest == ["field", Form("half", fp16=True, openvino=True, licence="NOASSERTION")]
 
 
 def mark_best(study: Path, written: int, **changes: object) -> Path:
