@@ -2,10 +2,14 @@
 
     python benchmarks/lighter.py compare --teacher T --embedder E --data data/study \
         --split splits.json [--fold 0] [--distractors data/others] [--student S ...] [--json out]
+    python benchmarks/lighter.py half --teacher T --embedder E ... [--json out]
     python benchmarks/lighter.py speed [--json out.json]
 
 `compare` searches for the people held out with the faces of the teacher, of each student, and of
-the teacher and the embedder in 16 bits, all by ONNX Runtime on the CPU. `speed` times untrained
+the teacher and the embedder in 16 bits, by ONNX Runtime on the CPU; 16 bits are emulated layer by
+layer, because there ONNX Runtime would compute in 32. `half` asks where 16 bits
+change a list of candidates: in the one network, in the other, in the rounding of the face to the
+grey levels that are shown. `speed` times untrained
 generators of every size at 256 pixels, each with DenseNet121, from the skull to the embedding: how
 fast a network is does not depend on its weights. All that stands side by side is timed in turns,
 so that a busy moment strikes everybody. Simulated people: this measures the method.
@@ -16,7 +20,8 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,8 +35,8 @@ from rich.table import Table
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from export.to_fp16 import to_half
-from export.to_onnx import to_onnx
+from export.to_fp16 import Island, emulate, to_half
+from export.to_onnx import Target, to_onnx
 from fcr_edge import imaging
 from fcr_edge.latency import describe_machine
 from fcr_edge.manifest import EmbeddingSpec, TensorSpec
@@ -64,9 +69,16 @@ LISTED = 50
 BOOTSTRAPS, SEED = 2000, 5
 SIDE = 256
 WARM_UPS, ROUNDS = 3, 15
+_ENDS = 1
+"""Layers of a translator that stay in 32 bits to find out what its end does."""
 RUNTIMES = ("cpu", "openvino", "openvino-bf16")
 """Beside PyTorch; the first is ONNX Runtime."""
 
+TeacherFile = Annotated[Path, typer.Option(help="Checkpoint of a translator.")]
+EmbedderFile = Annotated[Path, typer.Option(help="Checkpoint of an embedder.")]
+DataFolder = Annotated[Path, typer.Option(help="The dataset they learned from.")]
+SplitFile = Annotated[Path, typer.Option(help="Whom they left out.")]
+Others = Annotated[Path | None, typer.Option(help="Others to enrol.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="File for the figures.")]
 
 
@@ -81,42 +93,57 @@ class System:
 
 @app.command()
 def compare(
-    teacher: Annotated[Path, typer.Option(help="Checkpoint of a translator.")],
-    embedder: Annotated[Path, typer.Option(help="Checkpoint of an embedder.")],
-    data: Annotated[Path, typer.Option(help="The dataset they learned from.")],
-    split: Annotated[Path, typer.Option(help="Whom they left out.")],
+    teacher: TeacherFile,
+    embedder: EmbedderFile,
+    data: DataFolder,
+    split: SplitFile,
     fold: int = 0,
-    distractors: Annotated[Path | None, typer.Option(help="Others to enrol.")] = None,
+    distractors: Others = None,
     student: Annotated[list[Path] | None, typer.Option(help="Checkpoints of students.")] = None,
     out: JsonFile = None,
 ) -> None:
     """Compare the searches of students, and of 16 bits, with those of the teacher in 32."""
-    dataset = read_dataset(data)
-    systems = Systems(
-        read_trained(teacher, load_generator),
-        read_trained(embedder, load_embedder),
-        None,
-        torch.device("cpu"),
-    )
-    made = systems.embedder.checkpoint
-    settings = parse(EmbedderConfig, made.config)
-    held_out = read_fold(split, fold, dataset)
-    plan = Plan(made.model, made.preset, settings, dataset, 1, systems.device, held_out)
-    others = read_dataset(distractors) if distractors else None
-    ground = Ground(plan, translator_config(systems.translator.checkpoint).soft_tissue, others)
-    bench = Bench(systems, ground.parts["test", False], ground.parts["training", False])
-    record: dict[str, Any] = {
-        "schema": "fcr-lighter/1",
-        "notice": "simulated people: this measures the method",
-        "machine": describe_machine(),
-    }
-    model = _search(bench, "teacher", teacher, half=False)
-    record["gallery"] = len(next(iter(model.searches.values())).enrolled)
-    rows = [model, _search(bench, "teacher, 16 bits", teacher, half=True)]
-    rows += [_search(bench, path.parent.name, path, half=False) for path in student or []]
+    bench = _open_bench(teacher, embedder, data, split, fold, distractors)
+    model = _search(bench, "teacher", _draw(bench, teacher))
+    half = _draw(bench, teacher, half=True)
+    rows = [model, _search(bench, "teacher, 16 bits", half, half=True)]
     sizes = {"teacher": teacher, **{path.parent.name: path for path in student or []}}
-    record["systems"] = {row.name: _describe(row, model) for row in rows}
+    rows += [_search(bench, path.parent.name, _draw(bench, path)) for path in student or []]
+    record = _record(model, rows)
     record["sizes"] = {name: _count(path) for name, path in sizes.items()}
+    _show(record)
+    _write(record, out)
+
+
+@app.command()
+def half(
+    teacher: TeacherFile,
+    embedder: EmbedderFile,
+    data: DataFolder,
+    split: SplitFile,
+    fold: int = 0,
+    distractors: Others = None,
+    out: JsonFile = None,
+) -> None:
+    """Compare the searches of 16 bits in one network or the other with those in 32 bits."""
+    bench = _open_bench(teacher, embedder, data, split, fold, distractors)
+    single, narrow = _draw(bench, teacher), _draw(bench, teacher, half=True)
+    ends = _draw(bench, teacher, half=True, whole=_ENDS)
+    model = _search(bench, "32 bits", single)
+    rows = [
+        _search(bench, "16 bits: both", narrow, half=True),
+        _search(bench, "16 bits: embedder", single, half=True),
+        _search(bench, "16 bits: translator", narrow),
+        _search(bench, "16 bits: translator, its last convolution in 32", ends),
+    ]
+    smooth = _search(bench, "32 bits, face not rounded", single, rounded=False)
+    record = _record(model, rows)
+    rows = [
+        _search(bench, "16 bits: translator, face not rounded", narrow, rounded=False),
+        _search(bench, "16 bits: both, face not rounded", narrow, half=True, rounded=False),
+    ]
+    record["systems"] |= {row.name: _describe(row, smooth) for row in rows}
+    record["sizes"] = {}
     _show(record)
     _write(record, out)
 
@@ -167,36 +194,97 @@ def speed(out: JsonFile = None) -> None:
     _write(record, out)
 
 
-def _search(bench: Bench, name: str, translator: Path, half: bool) -> System:
-    """Draw the faces of the people held out by ONNX Runtime, and search with them."""
+def _open_bench(
+    teacher: Path, embedder: Path, data: Path, split: Path, fold: int, distractors: Path | None
+) -> Bench:
+    """Read the networks, and the pictures of the people held out."""
+    dataset = read_dataset(data)
+    systems = Systems(
+        read_trained(teacher, load_generator),
+        read_trained(embedder, load_embedder),
+        None,
+        torch.device("cpu"),
+    )
+    made = systems.embedder.checkpoint
+    settings = parse(EmbedderConfig, made.config)
+    held_out = read_fold(split, fold, dataset)
+    plan = Plan(made.model, made.preset, settings, dataset, 1, systems.device, held_out)
+    others = read_dataset(distractors) if distractors else None
+    ground = Ground(plan, translator_config(systems.translator.checkpoint).soft_tissue, others)
+    return Bench(systems, ground.parts["test", False], ground.parts["training", False])
+
+
+def _record(model: System, rows: list[System]) -> dict[str, Any]:
+    return {
+        "schema": "fcr-lighter/1",
+        "notice": "simulated people: this measures the method",
+        "machine": describe_machine(),
+        "gallery": len(next(iter(model.searches.values())).enrolled),
+        "systems": {row.name: _describe(row, model) for row in rows},
+    }
+
+
+def _draw(bench: Bench, translator: Path, half: bool = False, whole: int = 0) -> np.ndarray:
+    """Draw the faces of the people held out, -1 to 1; the last `whole` layers stay in 32 bits."""
     generator, drawn = load_generator(translator)
     config = translator_config(drawn)
     channels = 1 + 2 * len(config.conditions)
     source = TensorSpec("skull", channels, config.size, config.size, -1, 1)
     face = TensorSpec("face", 3, config.size, config.size, -1, 1)
-    model = to_onnx(to_half(generator) if half else generator, source, face)
     films, told = bench.part.films(config.size), bench.part.dataset.told
     faces = []
-    with open_session(model, "cpu") as session:
-        for place in track(range(len(films)), name):
+    network = _to_half(generator, whole) if half else generator
+    with _open(network, half, source, face) as run:
+        for place in track(range(len(films)), f"{translator.parent.name}, faces"):
             skull = to_batch(films.pixels[place : place + 1], -1, 1)
             skull = tell(skull, [told[films.people[place]]], config.conditions)
-            faces.append(to_pixels(torch.from_numpy(session.run(skull.numpy())), -1, 1))
-    album = Album(np.concatenate(faces), films.people, films.views)
-    probes = _embed_half(bench, album) if half else bench.embed(album)
-    found = {view: search(probes, bench.enrolled, view) for view in bench.part.views}
-    return System(name, album, found)
+            faces.append(run(skull.numpy())[0])
+    return np.stack(faces)
 
 
-def _embed_half(bench: Bench, faces: Album) -> Pictures:
-    """Embed faces in 16 bits, by ONNX Runtime."""
+@contextmanager
+def _open(
+    network: nn.Module, half: bool, source: TensorSpec, target: Target
+) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
+    """Run a network by ONNX Runtime; one of 16 bits emulated, for the CPU would widen it."""
+    if half:
+        narrow = emulate(network)
+        with torch.inference_mode():
+            yield lambda batch: narrow(torch.from_numpy(batch)).numpy()
+        return
+    with open_session(to_onnx(network, source, target), "cpu") as session:
+        yield session.run
+
+
+def _to_half(network: nn.Module, whole: int) -> nn.Module:
+    made = to_half(network)
+    narrow = [
+        layer
+        for layer in made.modules()
+        if isinstance(layer, Island) and layer.precision == torch.float16
+    ]
+    for layer in narrow[len(narrow) - whole :]:
+        layer.precision = torch.float32
+        layer.layer.float()
+    return made
+
+
+def _search(
+    bench: Bench, name: str, faces: np.ndarray, half: bool = False, rounded: bool = True
+) -> System:
+    """Search with faces, as grey levels or as they were drawn."""
+    films = bench.part.films(faces.shape[2])
+    album = Album(to_pixels(torch.from_numpy(faces), -1, 1), films.people, films.views)
+    pictures = album.pixels if rounded else (faces.transpose(0, 2, 3, 1) + 1) * np.float32(127.5)
     network, made = bench.systems.embedder.network, bench.systems.embedder.checkpoint
     size = int(made.config["size"])
     source = TensorSpec("face", 3, size, size, 0, 1)
-    model = to_onnx(to_half(network), source, EmbeddingSpec("embedding", _dimension(bench)))
-    with open_session(model, "cpu") as session:
-        rows = [session.run(imaging.to_tensor(one, source))[0] for one in faces.pixels]
-    return Pictures(np.stack(rows), faces.people, faces.views)
+    network = to_half(network) if half else network
+    with _open(network, half, source, EmbeddingSpec("embedding", _dimension(bench))) as run:
+        rows = [run(imaging.to_tensor(one, source))[0] for one in track(pictures, name)]
+    probes = Pictures(np.stack(rows), films.people, films.views)
+    found = {view: search(probes, bench.enrolled, view) for view in bench.part.views}
+    return System(name, album, found)
 
 
 def _dimension(bench: Bench) -> int:

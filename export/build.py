@@ -167,12 +167,16 @@ def build_bundle(
     drawer, exported = _export_translator(_Trained(translator, generator, drawn), skulls, form)
     models |= exported
     tell(3, STEPS)
-    faces = draw_faces(models[TRANSLATOR_FILE], skulls, drawer.output, _portrait(embedded))
+    with open_session(models[TRANSLATOR_FILE], "cpu") as session:
+        faces = draw_faces(session.run, skulls, drawer.output, _portrait(embedded))
     tell(4, STEPS)
     comparer, exported = _export_embedder(_Trained(embedder, network, embedded), faces, form)
     models |= exported
     if form.fp16:
-        comparer = _add_ranks(drawer, comparer, models, skulls)
+        single = models[TRANSLATOR_FILE], models[EMBEDDER_FILE]
+        half = to_half(generator), to_half(network)
+        row = compare_ranks(single, half, skulls, drawer.output, comparer.input)
+        comparer = replace(comparer, parity=(*comparer.parity, row))
     tell(5, STEPS)
 
     description = Description(
@@ -244,9 +248,10 @@ def _export(
         _insist(parity, path)
         rows += parity.rows
     if form.fp16:
-        path = _half_path(path)
-        models[path] = half = to_onnx(to_half(network), *sides)
-        parity = compare_half(model, half, pictures, sides[1])
+        path = path.replace(SINGLE_ENDING, HALF_ENDING)
+        narrow = to_half(network)
+        models[path] = half = to_onnx(narrow, *sides)
+        parity = compare_half(model, half, narrow, pictures, sides[1])
         _insist(parity, path)
         files.append(describe_model(path, half, "half", "fp16"))
         rows += parity.rows
@@ -290,29 +295,6 @@ def _export_embedder(
         parity=graphs.parity,
     )
     return entry, graphs.models
-
-
-def _add_ranks(
-    drawer: TranslatorEntry,
-    comparer: EmbedderEntry,
-    models: Mapping[str, bytes],
-    skulls: Pictures,
-) -> EmbedderEntry:
-    """Say beside the embedder's parity what 16 bits change in a list of candidates."""
-    single, half = (
-        (models[one], models[other])
-        for one, other in (
-            (TRANSLATOR_FILE, EMBEDDER_FILE),
-            (_half_path(TRANSLATOR_FILE), _half_path(EMBEDDER_FILE)),
-        )
-    )
-    row = compare_ranks(single, half, skulls, drawer.output, comparer.input)
-    logger.info("16 bits against 32: %.2f of the first 50 candidates shared", row.value)
-    return replace(comparer, parity=(*comparer.parity, row))
-
-
-def _half_path(path: str) -> str:
-    return path.replace(SINGLE_ENDING, HALF_ENDING)
 
 
 def export_film(

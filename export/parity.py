@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 
+from export.to_fp16 import emulate
 from export.to_onnx import round_weights
 from fcr_edge import agreement, imaging, soft_tissue
 from fcr_edge.agreement import cosines, read_answers
@@ -33,12 +34,12 @@ if TYPE_CHECKING:
     from export.to_onnx import Target, Weights
     from fcr_edge.agreement import Measure
     from fcr_edge.manifest import TensorSpec
-    from fcr_edge.sessions import Session
     from fcr_edge.soft_tissue import Suppressor
 
     Pictures = Float32[np.ndarray, "n c h w"]
     Outputs = Float32[np.ndarray, "n ..."]
     Read = Callable[[Outputs], Outputs]
+    Run = Callable[[Pictures], Outputs]
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,8 @@ MIN_FILMS = 3
 """Fewer films do not fill the larger batch with different pictures."""
 LISTED = 50
 """Candidates that an examiner looks through."""
+EMULATED = f"PyTorch {torch.__version__}, layer by layer in fp16"
+"""The name of networks that to_fp16.emulate made."""
 MIN_SPREAD = 4.0
 """Least standard deviation of a skull [grey levels]: instance normalisation of a blank picture
 divides by almost nothing, and so compares rounding errors."""
@@ -107,18 +110,16 @@ def tell_skulls(skulls: Pictures, attributes: Sequence[str]) -> Pictures:
     return np.concatenate([twice, np.stack([*islice(cycle(planes), len(twice))])], axis=1)
 
 
-def draw_faces(model: bytes, skulls: Pictures, drawn: TensorSpec, source: TensorSpec) -> Pictures:
-    """Translate skulls by the exported translator into the embedder's input, as the field does.
+def draw_faces(run: Run, skulls: Pictures, drawn: TensorSpec, source: TensorSpec) -> Pictures:
+    """Translate skulls into the embedder's input, as the field does.
 
     Args:
-        model: The translator's ONNX file.
+        run: The translator.
         skulls: Its input.
         drawn: What the translator gives.
         source: What the embedder takes.
     """
-    with open_session(model, "cpu") as session:
-        faces = [session.run(skull[None])[0] for skull in skulls]
-    pictures = [imaging.to_picture(face, drawn) for face in faces]
+    pictures = [imaging.to_picture(run(skull[None])[0], drawn) for skull in skulls]
     return np.concatenate([imaging.to_tensor(picture, source) for picture in pictures])
 
 
@@ -157,16 +158,32 @@ def compare_film(network: nn.Module, model: bytes, looks: Pictures, weights: Wei
     return _compare(network, model, looks, weights, measure, limit, read_answers)
 
 
-def compare_half(single: bytes, half: bytes, pictures: Pictures, target: Target) -> Parity:
-    """Compare what networks of 32 and of 16 bits make of pictures, in ONNX Runtime on the CPU.
+def compare_half(
+    single: bytes, half: bytes, network: nn.Module, pictures: Pictures, target: Target
+) -> Parity:
+    """Compare what a network makes of pictures in 32 bits and in 16, both ways that the CPU has.
 
     Pictures by their PSNR, embeddings by their cosine, answers of a film model as the field reads
     them; the worst one counts.
+
+    Args:
+        single: The graph in 32 bits, the reference.
+        half: The graph in 16, run by ONNX Runtime, which rounds its weights alone.
+        network: What that graph was made from (to_half): emulated, it rounds after every layer.
+        pictures: The network's input.
+        target: Its output.
     """
     with open_session(single, "cpu") as reference, open_session(half, "cpu") as session:
-        row = _hold_against(reference, session, pictures, target)
-        name = f"{session.describe().runtime}, {session.describe().provider}, fp16"
-    return Parity((replace(row, candidate=name),))
+        drawn = _run(reference.run, pictures, 1)
+        trusted, info = reference.describe(), session.describe()
+        candidates = {
+            f"{info.runtime}, {info.provider}, fp16": _run(session.run, pictures, 1),
+            EMULATED: _run(_torch_runner(emulate(network)), pictures, 1),
+        }
+    name = f"{trusted.runtime}, {trusted.provider}, fp32"
+    return Parity(
+        tuple(_hold(name, other, drawn, found, target) for other, found in candidates.items())
+    )
 
 
 def compare_openvino(model: bytes, pictures: Pictures, target: Target) -> Parity:
@@ -178,39 +195,43 @@ def compare_openvino(model: bytes, pictures: Pictures, target: Target) -> Parity
 
     Raises DeviceError without OpenVINO.
     """
-    with open_session(model, "cpu") as reference:
-        with open_session(model, "openvino") as session:
-            rows = [_hold_against(reference, session, pictures, target)]
-        try:
-            with open_session(model, "openvino-bf16") as session:
-                row = _hold_against(reference, session, pictures, target)
-                rows.append(replace(row, limit=None))
-        except DeviceError as error:
-            logger.warning("OpenVINO in bfloat16 is not compared: %s", error)
+    with open_session(model, "cpu") as session:
+        drawn = _run(session.run, pictures, 1)
+        name = f"{session.describe().runtime}, {session.describe().provider}, fp32"
+
+    def hold(device: Literal["openvino", "openvino-bf16"]) -> ParityRow:
+        with open_session(model, device) as session:
+            info = session.describe()
+            found = _run(session.run, pictures, 1)
+        return _hold(name, f"{info.runtime}, {info.provider}", drawn, found, target)
+
+    rows = [hold("openvino")]
+    try:
+        rows.append(replace(hold("openvino-bf16"), limit=None))
+    except DeviceError as error:
+        logger.warning("OpenVINO in bfloat16 is not compared: %s", error)
     return Parity(tuple(rows))
 
 
-def _hold_against(
-    reference: Session, session: Session, pictures: Pictures, target: Target
+def _hold(
+    reference: str, candidate: str, drawn: Outputs, found: Outputs, target: Target
 ) -> ParityRow:
-    """Compare two sessions picture by picture; the reference computes in 32 bits."""
-    one, other = (_run(each.run, pictures, 1) for each in (reference, session))
-    found = agreement.compare_half(one, other, target)
-    trusted, info = reference.describe(), session.describe()
+    """Hold outputs of one picture each against the reference's."""
+    held = agreement.compare_half(drawn, found, target)
     return ParityRow(
-        reference=f"{trusted.runtime}, {trusted.provider}, fp32",
-        candidate=f"{info.runtime}, {info.provider}",
-        measure=found.measure,
-        value=found.value,
-        limit=found.limit,
-        pictures=len(pictures),
+        reference=reference,
+        candidate=candidate,
+        measure=held.measure,
+        value=held.value,
+        limit=held.limit,
+        pictures=len(drawn),
         batches=(1,),
     )
 
 
 def compare_ranks(
     single: tuple[bytes, bytes],
-    half: tuple[bytes, bytes],
+    half: tuple[nn.Module, nn.Module],
     skulls: Pictures,
     drawn: TensorSpec,
     source: TensorSpec,
@@ -221,26 +242,26 @@ def compare_ranks(
     neighbours in a list can lie nearer to one another than any 16 bits can tell apart.
 
     Args:
-        single: Translator and embedder in 32 bits.
-        half: The same in 16.
+        single: The graphs of translator and embedder in 32 bits.
+        half: What their graphs in 16 were made from (to_half), emulated here.
         skulls: The translator's input.
         drawn: What the translator gives.
         source: What the embedder takes.
     """
     portraits = [read_face(path) for path in sorted((demo_folder() / "photos").glob("*.jpg"))]
     stored = np.concatenate([imaging.to_tensor(picture, source) for picture in portraits])
-    with open_session(single[1], "cpu") as session:
-        gallery, info = _run(session.run, stored, 1), session.describe()
-    lists = []
-    for translator, embedder in (single, half):
-        faces = draw_faces(translator, skulls, drawn, source)
-        with open_session(embedder, "cpu") as session:
-            similarity = _run(session.run, faces, 1) @ gallery.T
-        lists.append(np.argsort(-similarity, axis=1, kind="stable")[:, :LISTED])
+    with open_session(single[0], "cpu") as drawer, open_session(single[1], "cpu") as comparer:
+        gallery, info = _run(comparer.run, stored, 1), comparer.describe()
+        draw, embed = (_torch_runner(emulate(network)) for network in half)
+        lists = []
+        for to_face, to_embedding in ((drawer.run, comparer.run), (draw, embed)):
+            faces = draw_faces(to_face, skulls, drawn, source)
+            similarity = _run(to_embedding, faces, 1) @ gallery.T
+            lists.append(np.argsort(-similarity, axis=1, kind="stable")[:, :LISTED])
     shared = [len({*one} & {*other}) for one, other in zip(*lists, strict=True)]
     return ParityRow(
         reference=f"{info.runtime}, {info.provider}, fp32",
-        candidate=f"{info.runtime}, {info.provider}, fp16",
+        candidate=EMULATED,
         measure="shared_of_50",
         value=float(np.mean(shared)),
         limit=None,
@@ -302,11 +323,11 @@ def _measure(
     return float(np.min([cosines(one, other).min() for one, other in pairs]))
 
 
-def _run(run: Callable[[Pictures], Outputs], pictures: Pictures, size: int) -> Outputs:
+def _run(run: Run, pictures: Pictures, size: int) -> Outputs:
     return np.concatenate([run(pictures[at : at + size]) for at in range(0, len(pictures), size)])
 
 
-def _torch_runner(network: nn.Module) -> Callable[[Pictures], Outputs]:
+def _torch_runner(network: nn.Module) -> Run:
     def run(batch: Pictures) -> Outputs:
         with torch.inference_mode():
             output: Outputs = network(torch.from_numpy(batch)).numpy()

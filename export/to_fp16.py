@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import torch
@@ -58,3 +59,29 @@ def to_half(network: nn.Module) -> nn.Module:
             elif any(True for _ in layer.parameters(recurse=False)):
                 setattr(parent, name, Island(layer, torch.float16))
     return HalfInside(half)
+
+
+def emulate(half: nn.Module) -> nn.Module:
+    """Return a copy of what to_half made that computes on any CPU as a GPU does.
+
+    ONNX Runtime does not: on the CPU it drops the casts between the layers of a graph in 16 bits
+    and computes in 32, so that weights alone are rounded and nothing ever overflows.
+    """
+    emulated = copy.deepcopy(half)
+    for parent in list(emulated.modules()):
+        for name, layer in parent.named_children():
+            if isinstance(layer, Island) and layer.precision == torch.float16:
+                setattr(parent, name, _Narrow(layer.layer))
+    return emulated
+
+
+class _Narrow(nn.Module):
+    """A layer that takes and gives 16 bits, its weights too, and sums up in 32."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer.float()
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.layer(x.half().float()).half()
+        return result

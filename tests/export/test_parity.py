@@ -22,6 +22,7 @@ from fcr_edge import film, imaging, soft_tissue
 from fcr_edge.errors import BundleError, FilmError
 from fcr_edge.identify import Identifier
 from fcr_edge.manifest import EmbeddingSpec, TensorSpec
+from fcr_edge.sessions import open_session
 
 SKULL = TensorSpec("skull", channels=1, height=32, width=32, low=-1, high=1)
 DRAWN = TensorSpec("face", channels=3, height=32, width=32, low=-1, high=1)
@@ -77,7 +78,8 @@ def skulls(films) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def faces(drawn, skulls) -> np.ndarray:
-    return draw_faces(drawn, skulls, DRAWN, FACE)
+    with open_session(drawn, "cpu") as session:
+        return draw_faces(session.run, skulls, DRAWN, FACE)
 
 
 def test_equal_generators_pass_and_say_how_close_they_are(drawn, skulls):
@@ -172,12 +174,10 @@ def test_skulls_are_read_as_the_field_reads_them(films, skulls):
 def test_skulls_and_faces_are_those_of_the_identifier(films, bundle):
     manifest = bundle.manifest
     skulls = read_skulls(films, manifest.soft_tissue, manifest.translator.input)
-    faces = draw_faces(
-        bundle.model_bytes("translator"),
-        skulls,
-        manifest.translator.output,
-        manifest.embedder.input,
-    )
+    with open_session(bundle.model_bytes("translator"), "cpu") as session:
+        faces = draw_faces(
+            session.run, skulls, manifest.translator.output, manifest.embedder.input
+        )
 
     with Identifier(bundle, "cpu") as identifier:
         made = [identifier.reconstruct(path).face for path in films]
@@ -215,7 +215,8 @@ def test_real_films_agree_to_the_promised_figures(cephalograms, bundle, checkpoi
     paths = sorted(cephalograms.glob("*.jpg"))[:6]
     model = bundle.model_bytes("translator")
     skulls = read_skulls(paths, bundle.manifest.soft_tissue, entry.input)
-    faces = draw_faces(model, skulls, entry.output, embedder.input)
+    with open_session(model, "cpu") as session:
+        faces = draw_faces(session.run, skulls, entry.output, embedder.input)
 
     drawing = compare_translator(load_generator(checkpoints[0])[0], model, skulls, "half")
     embedding = compare_embedder(
@@ -226,14 +227,22 @@ def test_real_films_agree_to_the_promised_figures(cephalograms, bundle, checkpoi
     assert embedding.rows[0].value > 0.99999
 
 
-def test_networks_share_their_whole_list_with_themselves(bundle, films):
-    models = bundle.model_bytes("translator"), bundle.model_bytes("embedder")
+def test_networks_share_their_whole_list_with_themselves(bundle, checkpoints, films):
+    from fcr_train.embedders import load_embedder
+    from fcr_train.translators import load_generator
+
     manifest = bundle.manifest
+    networks = load_generator(checkpoints[0])[0], load_embedder(checkpoints[1])[0]
+    models = (
+        to_onnx(networks[0], manifest.translator.input, manifest.translator.output),
+        to_onnx(networks[1], manifest.embedder.input, manifest.embedder.output),
+    )
     skulls = read_skulls(films, manifest.soft_tissue, manifest.translator.input)
 
     row = compare_ranks(
-        models, models, skulls, manifest.translator.output, manifest.embedder.input
+        models, networks, skulls, manifest.translator.output, manifest.embedder.input
     )
 
-    assert (row.measure, row.value, row.limit) == ("shared_of_50", 50.0, None)
+    assert (row.measure, row.limit) == ("shared_of_50", None)
+    assert row.value > 49.5, "nothing of 16 bits is in them, so rounding in 32 is all there is"
     assert row.pictures == len(skulls)
