@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from fcr_edge.errors import BundleError, ConfigError
+from fcr_edge.key_files import read_public
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 SCHEMA = "fcr-signature/1"
+KEY_MAKER = "fcr-train keygen"
+"""The command that makes pairs of keys for signing."""
 TRUSTED_SCHEMA = "fcr-trusted-keys/1"
 MAX_SIGNATURE_BYTES = 4096
 PACKAGED_SHA256 = "b774aa042d0d283dca8cc103700cdd109b99c849d7bd681c92a570f31bb6ae6c"
@@ -186,14 +189,5 @@ def write_trusted(keys: Mapping[str, str]) -> None:
 def read_public_key(path: Path) -> str:
     """Read a public key in PEM as 64 hexadecimal digits. Raises ConfigError."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-    try:
-        key = load_pem_public_key(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"{path} is not a public key in PEM ({error}): name the .pub file of fcr-train keygen"
-        ) from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise ConfigError(f"{path} is a key of another kind: fcr-train keygen makes Ed25519 keys")
-    return key.public_bytes_raw().hex()
+    return read_public(path, Ed25519PublicKey, KEY_MAKER).public_bytes_raw().hex()

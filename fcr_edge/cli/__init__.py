@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from fcr_edge import __version__
-from fcr_edge.cli import bundles, checks, engines, films, people
+from fcr_edge.cli import bundles, checks, engines, films, galleries, people
 from fcr_edge.cli.console import EXIT_ERROR
 from fcr_edge.errors import FcrError
 
@@ -34,7 +34,7 @@ app = typer.Typer(
     help="Turn an X-ray of a skull into a face and rank the people of a gallery by similarity: "
     "an investigative lead for a qualified examiner, never an identification.",
 )
-gallery_app = typer.Typer(no_args_is_help=True, help="List, show and remove enrolled people.")
+gallery_app = typer.Typer(no_args_is_help=True, help="Make, lock and look after a gallery.")
 cache_app = typer.Typer(no_args_is_help=True, help="List and remove engines built for the GPU.")
 app.add_typer(gallery_app, name="gallery")
 trust_app = typer.Typer(no_args_is_help=True, help="The keys whose bundles are trusted.")
@@ -56,6 +56,9 @@ trust_app.command("list")(bundles.list_keys)
 trust_app.command("remove")(bundles.remove_key)
 cache_app.command("list")(engines.list_engines)
 cache_app.command("clear")(engines.clear_engines)
+gallery_app.command("create")(galleries.create)
+gallery_app.command("rekey")(galleries.rekey)
+gallery_app.command("keygen")(galleries.keygen)
 gallery_app.command("list")(people.list_gallery)
 gallery_app.command("show")(people.show_person)
 gallery_app.command("remove")(people.remove_person)

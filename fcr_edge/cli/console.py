@@ -44,6 +44,13 @@ def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
 
 
 @contextlib.contextmanager
+def bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar with the time left on stderr; yields what to call with (done, all)."""
+    with build_progress() as tell:
+        yield lambda done, total: tell(what, done, total)
+
+
+@contextlib.contextmanager
 def build_progress() -> Iterator[Callable[[str, int, int], None]]:
     """Show the phases of a build with the time left on stderr, once there is one.
 

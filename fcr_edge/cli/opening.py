@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fcr_edge.cli.console import build_progress, note, warn
-from fcr_edge.cli.options import DeviceChoice, read_key
+from fcr_edge.cli.options import DeviceChoice, ask_passphrase, read_key
 
 if TYPE_CHECKING:
     from fcr_edge.bundle import Bundle
@@ -15,24 +16,36 @@ if TYPE_CHECKING:
 
 
 def open_gallery(path: Path, key_file: Path | None, passphrase: bool) -> Gallery:
-    """Open a gallery with the key asked for. Raises GalleryError."""
+    """Open a gallery with the key asked for; at a terminal, ask for the passphrase it needs.
+
+    Raises GalleryError.
+    """
     from fcr_edge.gallery import Gallery
 
-    return Gallery.open(path, read_key(key_file, passphrase))
+    def ask(kinds: list[str]) -> str | None:
+        asked = "passphrase" in kinds and sys.stdin.isatty()
+        return ask_passphrase(f"Passphrase of {path}") if asked else None
+
+    return Gallery.open(path, read_key(key_file, passphrase), ask)
 
 
-def create_gallery(path: Path, bundle: Bundle, key_file: Path | None, passphrase: bool) -> Gallery:
+def create_gallery(
+    path: Path, bundle: Bundle, key: str | bytes | None, headquarters: Path | None = None
+) -> Gallery:
     """Make a gallery for a bundle, with a warning where it is not encrypted."""
-    from fcr_edge.gallery import Gallery
+    from fcr_edge.gallery import Gallery, read_headquarters_public_key
 
-    key = read_key(key_file, passphrase, confirm=True)
-    if key is None:
-        warn(
-            f"{path} will not be encrypted: its faces and names can be read by anyone;"
-            " pass --passphrase or --key-file for a case"
-        )
+    public = None if headquarters is None else read_headquarters_public_key(headquarters)
     dimension = bundle.manifest.embedder.output.dimension
-    return Gallery.create(path, bundle.fingerprint, dimension, key)
+    gallery = Gallery.create(path, bundle.fingerprint, dimension, key, public)
+    warn_of_plain(gallery)
+    return gallery
+
+
+def warn_of_plain(gallery: Gallery) -> None:
+    """Warn where anyone can read a gallery."""
+    if not gallery.encrypted:
+        warn(f"{gallery.path} is not encrypted: its faces and names can be read by anyone")
 
 
 def choose_bundle(folder: Path | None, gallery: Gallery, allow_unsigned: bool) -> Bundle:

@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fcr_edge.cli.console import warn
 from fcr_edge.errors import GalleryError
 
 if TYPE_CHECKING:
     from fcr_edge.conditions import Conditions
+    from fcr_edge.gallery import Key
+
+LONG_ENOUGH = 15
+"""Characters of a passphrase that is the only thing in the way (NIST SP 800-63B-4, 3.1.1.2)."""
 
 
 class DeviceChoice(str, Enum):
@@ -85,7 +90,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a progr
 
 
 KeyFileOption = Annotated[
-    Path | None, typer.Option("--key-file", help="File of 32 bytes that locks the gallery.")
+    Path | None,
+    typer.Option("--key-file", help="File of 32 bytes that locks the gallery, or headquarters'."),
 ]
 
 
@@ -102,19 +108,61 @@ def read_conditions(sex: SexChoice | None, age: float | None, bmi: float | None)
     return Conditions(sex.value if sex else None, age, bmi)
 
 
-def read_key(key_file: Path | None, passphrase: bool, confirm: bool = False) -> str | bytes | None:
+PlainOption = Annotated[
+    bool, typer.Option("--plain", help="Leave a new gallery readable by anyone.")
+]
+
+
+HeadquartersOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--headquarters", help="A public key (.pub) whose owner can open the gallery, too."
+    ),
+]
+
+
+def read_key(key_file: Path | None, passphrase: bool) -> Key | None:
     """Read the key file, or ask for the passphrase; None where neither is asked for."""
     if key_file is not None and passphrase:
         raise GalleryError("--key-file and --passphrase were both given: use one")
     if key_file is not None:
-        from fcr_edge.gallery.keys import read_key_file
+        from fcr_edge.gallery import read_key_file
 
-        return read_key_file(key_file)
-    if not passphrase:
+        return read_key_file(key_file, lambda: ask_passphrase(f"Passphrase of {key_file}"))
+    return ask_passphrase() if passphrase else None
+
+
+def read_new_key(key_file: Path | None, passphrase: bool, plain: bool) -> str | bytes | None:
+    """Read what shall lock a gallery from now on; None only where `plain` asks for that."""
+    if plain:
+        if key_file is not None or passphrase:
+            raise GalleryError("--plain and a key were both given: use one")
         return None
-    if sys.stdin.isatty():
-        text: str = typer.prompt(
-            "Passphrase", hide_input=True, confirmation_prompt=confirm, err=True
+    if key_file is not None:
+        key = read_key(key_file, passphrase)
+        if not isinstance(key, bytes):
+            raise GalleryError(
+                f"{key_file} is headquarters' private key: give its .pub as --headquarters, and a"
+                " passphrase or a key file of your own"
+            )
+        return key
+    if not passphrase and not sys.stdin.isatty():
+        raise GalleryError(
+            "a new gallery is encrypted: give --passphrase (read from standard input here),"
+            " --key-file, or --plain to leave its faces and names readable by anyone"
         )
+    text = ask_passphrase("New passphrase", confirm=True)
+    if len(text) < LONG_ENOUGH:
+        warn(
+            f"the passphrase has {len(text)} characters: NIST SP 800-63B asks for {LONG_ENOUGH}"
+            " where nothing else protects"
+        )
+    return text
+
+
+def ask_passphrase(prompt: str = "Passphrase", confirm: bool = False) -> str:
+    """Ask at a terminal, without showing it; elsewhere take the next line of standard input."""
+    if sys.stdin.isatty():
+        text: str = typer.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True)
         return text
     return sys.stdin.readline().rstrip("\r\n")

@@ -25,7 +25,9 @@ from fcr_edge.cli.options import (
     JsonOption,
     KeyFileOption,
     PassphraseOption,
+    PlainOption,
     UnsignedOption,
+    read_new_key,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ def enroll(
     device: DeviceOption = DeviceChoice.auto,
     key_file: KeyFileOption = None,
     passphrase: PassphraseOption = False,
+    plain: PlainOption = False,
 ) -> None:
     """Add people with their photographs to a gallery, made if it does not exist."""
     from fcr_edge.enroll import list_people
@@ -58,11 +61,11 @@ def enroll(
                 make_ready(choose_bundle(bundle, opened, allow_unsigned), device)
             )
         else:
+            key = read_new_key(key_file, passphrase, plain)
             identifier = stack.enter_context(
                 make_ready(choose_first_bundle(bundle, allow_unsigned), device)
             )
-            created = create_gallery(gallery, identifier.bundle, key_file, passphrase)
-            opened = stack.enter_context(created)
+            opened = stack.enter_context(create_gallery(gallery, identifier.bundle, key))
         report = _enroll_with_progress(people, opened, identifier)
         _tell_enrolment(report, opened)
 

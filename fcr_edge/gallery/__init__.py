@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from fcr_edge.gallery.keys import Key, read_key_file
+from fcr_edge.gallery.locks import (
+    HeadquartersKey,
+    Key,
+    make_headquarters_keys,
+    read_headquarters_public_key,
+    read_key_file,
+)
 from fcr_edge.gallery.records import (
     Candidate,
     Event,
@@ -21,6 +27,7 @@ __all__ = [
     "Candidate",
     "Event",
     "Gallery",
+    "HeadquartersKey",
     "Key",
     "Match",
     "Mode",
@@ -30,5 +37,7 @@ __all__ = [
     "SearchResult",
     "Sex",
     "View",
+    "make_headquarters_keys",
+    "read_headquarters_public_key",
     "read_key_file",
 ]

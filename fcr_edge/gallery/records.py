@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Sex = Literal["female", "male"]
 View = Literal["frontal", "lateral"]
 Mode = Literal["auto", "exact", "hnsw"]
+Action = Literal["enroll", "remove", "rekey"]
 
 MAX_ID_LENGTH = 64
 MAX_TEXT_LENGTH = 10_000
@@ -170,11 +171,13 @@ class Event:
     """The state of the gallery that this change made, counted from 1."""
     time: str
     """UTC, ISO 8601, to the second."""
-    action: Literal["enroll", "remove"]
+    action: Action
     person: str
-    """Hash of the person's id, keyed where the gallery is encrypted: a removed name is gone."""
+    """Hash of the person's id, keyed where the gallery is encrypted: a removed name is gone.
+    Empty where the whole gallery was changed. After a change of keys the hashes of people removed
+    before are those of the old key."""
     photos: int
-    """Photos added or removed."""
+    """Photos added or removed, or sealed anew."""
 
 
 def check_unit(vector: Float32[np.ndarray, " d"], dimension: int, what: str) -> None:

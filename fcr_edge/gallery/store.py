@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
 import functools
 import hashlib
@@ -14,7 +15,14 @@ import numpy as np
 
 from fcr_edge.errors import GalleryError
 from fcr_edge.gallery.database import Database
-from fcr_edge.gallery.keys import ClearCells, SealedCells, new_gallery_key, unwrap_key, wrap_key
+from fcr_edge.gallery.keys import ClearCells, SealedCells
+from fcr_edge.gallery.locks import (
+    name_kind,
+    new_gallery_key,
+    unwrap_key,
+    wrap_for_headquarters,
+    wrap_key,
+)
 from fcr_edge.gallery.records import Candidate, Match, SearchResult, check_unit
 from fcr_edge.gallery.search import Faces, Index, rank, rank_together, to_unit
 from fcr_edge.gallery.tables import (
@@ -31,15 +39,19 @@ from fcr_edge.gallery.tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from types import TracebackType
 
     from jaxtyping import Float32
 
-    from fcr_edge.gallery.keys import Cells, Key
+    from fcr_edge.gallery.keys import Cells
+    from fcr_edge.gallery.locks import Key
     from fcr_edge.gallery.records import Event, Mode, Person, Photo, Probe, View
     from fcr_edge.gallery.search import JointRanking, Ranking
+    from fcr_edge.gallery.tables import Tell
+
+    Ask = Callable[[list[str]], Key | None]
 
 MAX_DIMENSION = 65_536
 
@@ -65,7 +77,12 @@ class Gallery:
 
     @classmethod
     def create(
-        cls, path: Path, fingerprint: str, dimension: int, key: Key | None = None
+        cls,
+        path: Path,
+        fingerprint: str,
+        dimension: int,
+        key: str | bytes | None = None,
+        headquarters: bytes | None = None,
     ) -> Gallery:
         """Make a new, empty gallery.
 
@@ -74,6 +91,8 @@ class Gallery:
             fingerprint: Of the embedder (see Bundle.fingerprint); no other is accepted later.
             dimension: Length of an embedding, 1 to 65,536.
             key: A passphrase, or the 32 bytes of read_key_file; None leaves all in clear.
+            headquarters: A public key whose owner can open the gallery, too (see
+                read_headquarters_public_key).
 
         Raises:
             GalleryError: The file exists or cannot be written, or an argument cannot be used.
@@ -83,8 +102,7 @@ class Gallery:
                 f"embedder {fingerprint!r} of dimension {dimension} cannot be enrolled with: a "
                 f"fingerprint and a dimension of 1 to {MAX_DIMENSION} are needed"
             )
-        header = Header(str(uuid.uuid4()), fingerprint, dimension)
-        cells = _lock(header, key)
+        header, cells = _lock(Header(str(uuid.uuid4()), fingerprint, dimension), key, headquarters)
         database = Database.create(path)
         gallery = cls(database, header, cells)
         try:
@@ -99,12 +117,14 @@ class Gallery:
         return gallery
 
     @classmethod
-    def open(cls, path: Path, key: Key | None = None) -> Gallery:
+    def open(cls, path: Path, key: Key | None = None, ask: Ask = lambda kinds: None) -> Gallery:
         """Open a gallery, after checking the whole file.
 
         Args:
             path: The file.
-            key: What the gallery was locked with; None for a gallery in clear.
+            key: What the gallery was locked with, or headquarters' key; None for one in clear.
+            ask: Called where no key was given and one is needed, with the kinds of lock it has
+                ("passphrase", "key-file", "headquarters").
 
         Raises:
             GalleryError: The file is missing, damaged, of another kind or newer than this
@@ -113,8 +133,8 @@ class Gallery:
         database = Database.open(path)
         try:
             header = read_header(database)
-            gallery = cls(database, header, _unlock(header, key, path))
-            gallery._tables.read_state()
+            gallery = cls(database, header, _unlock(header, key, ask, path))
+            gallery._read_state()
         except BaseException:
             database.close()
             raise
@@ -159,7 +179,7 @@ class Gallery:
     @property
     def generation(self) -> int:
         """How many changes were made: an older copy of the file has a lower number."""
-        return self._tables.read_state().generation
+        return self._read_state().generation
 
     @property
     def digest(self) -> str:
@@ -238,10 +258,38 @@ class Gallery:
             self._tables.append_event(state, "remove", person_id, len(entry.photos))
         return entry.person
 
+    def rekey(
+        self,
+        key: str | bytes | None,
+        headquarters: bytes | None = None,
+        tell: Tell = lambda done, total: None,
+    ) -> None:
+        """Draw a new key for the gallery, seal every cell anew with it, and change its locks.
+
+        All in one transaction: a process that dies leaves the gallery as it was. Older copies of
+        the file still open with what opened them.
+
+        Args:
+            key: The passphrase or key file from now on; None leaves all in clear.
+            headquarters: A public key whose owner can open the gallery, too.
+            tell: Called with (photos done, all).
+
+        Raises GalleryError as create, and where the gallery is damaged.
+        """
+        header, cells = _lock(dataclasses.replace(self._header, locks=[]), key, headquarters)
+        with self._database.transaction(write=True):
+            state = self._read_state()
+            tables = self._tables.rekey(cells, state, tell)
+            tables.append_event(state, "rekey", "", state.photos)
+            tables.write_state(state)
+            write_header(self._database, header)
+        self._header, self._cells, self._tables = header, cells, tables
+        self._snapshot = _Snapshot(generation=-1)
+
     def history(self) -> list[Event]:
         """Give every change, oldest first. Raises GalleryError if the log was tampered with."""
         with self._database.transaction(write=False):
-            return self._tables.read_events(self._tables.read_state())
+            return self._tables.read_events(self._read_state())
 
     def search(
         self, embedding: Float32[np.ndarray, " d"], k: int = 10, mode: Mode = "auto"
@@ -309,11 +357,21 @@ class Gallery:
             passed_over=len(snapshot.entries) - ranking.people,
         )
 
+    def _read_state(self) -> State:
+        try:
+            return self._tables.read_state()
+        except GalleryError:
+            if read_header(self._database) != self._header:
+                raise GalleryError(
+                    f"gallery {self.path} has got another key since it was opened: open it again"
+                ) from None
+            raise
+
     @contextlib.contextmanager
     def _changing(self) -> Iterator[State]:
         """Run a block as one change of the gallery: all of it, or nothing."""
         with self._database.transaction(write=True):
-            state = self._tables.read_state()
+            state = self._read_state()
             generation = state.generation
             yield state
             if state.generation != generation:
@@ -336,7 +394,7 @@ class Gallery:
         return entry
 
     def _explain_unknown(self, person_id: str) -> str:
-        entries = self._tables.read_entries(self._tables.read_state())
+        entries = self._tables.read_entries(self._read_state())
         similar = difflib.get_close_matches(person_id, [entry.person.id for entry in entries])
         hint = f"did you mean {' or '.join(similar)}? " if similar else ""
         return (
@@ -347,7 +405,7 @@ class Gallery:
     def _read(self, *, faces: bool = False, views: bool = False) -> _Snapshot:
         """Give the content as of now, reading it again only if it was changed since."""
         with self._database.transaction(write=False):
-            state = self._tables.read_state()
+            state = self._read_state()
             if self._snapshot.generation != state.generation:
                 entries = self._tables.read_entries(state)
                 self._snapshot = _Snapshot(state.generation, entries)
@@ -421,21 +479,32 @@ def _by_hash(entry: Entry) -> list[PhotoRef]:
     return sorted(entry.photos, key=lambda photo: photo.sha256)
 
 
-def _lock(header: Header, key: Key | None) -> Cells:
-    """Lock a new gallery, if there is a key, and give its cells."""
+def _lock(
+    header: Header, key: str | bytes | None, headquarters: bytes | None
+) -> tuple[Header, Cells]:
+    """Lock a gallery with a new key, if there are keys to lock it with, and give its cells."""
     if key is None:
-        return ClearCells(header.uuid)
+        if headquarters is not None:
+            raise GalleryError(
+                "headquarters' key is a second one: give a passphrase or a key file"
+            )
+        return header, ClearCells(header.uuid)
     gallery_key = new_gallery_key()
-    header.locks.append(wrap_key(gallery_key, key, header.bound))
-    return SealedCells(header.uuid, gallery_key)
+    locks = [wrap_key(gallery_key, key, header.bound)]
+    if headquarters is not None:
+        locks.append(wrap_for_headquarters(gallery_key, headquarters, header.bound))
+    return dataclasses.replace(header, locks=locks), SealedCells(header.uuid, gallery_key)
 
 
-def _unlock(header: Header, key: Key | None, path: Path) -> Cells:
+def _unlock(header: Header, key: Key | None, ask: Ask, path: Path) -> Cells:
     """Give the cells of a gallery. Raises GalleryError unless the key is the one it needs."""
     if not header.locks:
         if key is not None:
             raise GalleryError(f"gallery {path} is not encrypted: open it without a key")
         return ClearCells(header.uuid)
+    with expecting("the lock", path):
+        kinds = [str(lock["kind"]) for lock in header.locks]
+    key = ask(kinds) if key is None else key
     if key is None:
         raise GalleryError(f"gallery {path} is encrypted: give --passphrase or --key-file")
     with expecting("the lock", path):
@@ -443,13 +512,13 @@ def _unlock(header: Header, key: Key | None, path: Path) -> Cells:
             gallery_key = unwrap_key(lock, key, header.bound)
             if gallery_key is not None:
                 return SealedCells(header.uuid, gallery_key)
-        kinds = [str(lock["kind"]) for lock in header.locks]
-    given = "passphrase" if isinstance(key, str) else "key-file"
+    given = name_kind(key)
     if given not in kinds:
         raise GalleryError(f"gallery {path} is not locked with a {given}: give --{kinds[0]}")
+    others = [kind for kind in kinds if kind != given]
+    way = f"open it with the {' or '.join(others)}" if others else "there is no other way in"
     raise GalleryError(
-        f"wrong {given.replace('-', ' ')} for gallery {path}: check it and try again, "
-        "there is no other way in"
+        f"wrong {given.replace('-', ' ')} for gallery {path}: check it and try again, {way}"
     )
 
 

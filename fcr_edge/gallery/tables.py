@@ -8,7 +8,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 
@@ -18,16 +18,24 @@ from fcr_edge.gallery.keys import ClearCells, DamagedCellError, Place
 from fcr_edge.gallery.records import UNIT_TOLERANCE, Event, Person, Photo, View
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from jaxtyping import Float32
 
     from fcr_edge.gallery.database import Database
     from fcr_edge.gallery.keys import Cells
+    from fcr_edge.gallery.records import Action
+
+    Tell = Callable[[int, int], None]
 
 _HEADER = Place("meta", 0, "header")
 _STATE = Place("meta", 0, "state")
+_PHOTO_CELLS = (
+    Place("photo", 0, "details"),
+    Place("photo", 0, "thumbnail"),
+    Place("embedding", 0, "vector"),
+)
 _ROSTER_MODULUS = 1 << 256
 
 
@@ -39,7 +47,7 @@ class Header:
     fingerprint: str
     dimension: int
     locks: list[dict[str, Any]] = field(default_factory=list)
-    """The gallery's key, wrapped (see keys.wrap_key); empty in a gallery in clear."""
+    """The gallery's key, wrapped (see locks.py); empty in a gallery in clear."""
 
     @property
     def bound(self) -> bytes:
@@ -95,11 +103,11 @@ def to_json(value: object) -> bytes:
 
 
 def write_header(database: Database, header: Header) -> None:
-    """Write the header of a new gallery."""
+    """Write the header, of a new gallery or anew."""
     # In clear, as it must be read before there is a key; damage shows, and forging it
     # keeps an encrypted gallery shut, for its lock is bound to it.
     sealed = ClearCells("").seal(to_json(dataclasses.asdict(header)), _HEADER)
-    database.execute("INSERT INTO meta VALUES ('header', ?)", sealed)
+    database.execute("INSERT OR REPLACE INTO meta VALUES ('header', ?)", sealed)
 
 
 def read_header(database: Database) -> Header:
@@ -243,14 +251,52 @@ class Tables:
                 raise DamagedCellError
         return views
 
-    def append_event(
-        self, state: State, action: Literal["enroll", "remove"], person_id: str, photos: int
-    ) -> None:
+    def append_event(self, state: State, action: Action, person_id: str, photos: int) -> None:
         """Count a change and log it: each entry hashes the one before, the state the last."""
         state.generation += 1
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        who = self._lookup(person_id).hex()
-        event = Event(state.generation, now, action, who, photos)
+        who = self._lookup(person_id).hex() if person_id else ""
+        self._write_event(state, Event(state.generation, now, action, who, photos))
+
+    def rekey(self, cells: Cells, state: State, tell: Tell) -> Tables:
+        """Seal every cell anew, and give the tables that read them.
+
+        `tell` is called with (photos done, all). Raises GalleryError unless everything is there
+        and sound.
+        """
+        fresh = Tables(self._database, cells, self._dimension)
+        events, entries = self.read_events(state), self.read_entries(state)
+        photos = [photo.row for entry in entries for photo in entry.photos]
+        self._database.execute("DELETE FROM person")
+        self._database.execute("DELETE FROM log")
+        state.people, state.roster, state.log_head = 0, 0, ""
+        for entry in entries:
+            fresh.write_entry(state, entry)
+        names = {self._lookup(entry.person.id).hex(): entry.person.id for entry in entries}
+        for event in events:
+            known = names.get(event.person)
+            who = fresh._lookup(known).hex() if known else event.person
+            fresh._write_event(state, dataclasses.replace(event, person=who))
+        for done, row in enumerate(photos):
+            tell(done, len(photos))
+            for place in _PHOTO_CELLS:
+                self._reseal(cells, place._replace(row=row))
+        return fresh
+
+    def _reseal(self, cells: Cells, place: Place) -> None:
+        """Seal one cell of a photo anew."""
+        key = "photo" if place.table == "embedding" else "id"
+        where = f"{place.table} WHERE {key} = ?"  # names of our own, see _PHOTO_CELLS
+        with self._expecting("a photo"):
+            [(sealed,)] = self._database.execute(f"SELECT {place.column} FROM {where}", place.row)
+            plain = self._cells.unseal(sealed, place)
+        self._database.execute(
+            f"UPDATE {place.table} SET {place.column} = ? WHERE {key} = ?",
+            cells.seal(plain, place),
+            place.row,
+        )
+
+    def _write_event(self, state: State, event: Event) -> None:
         sealed = self._cells.seal(to_json(dataclasses.asdict(event)), _event_of(event.generation))
         link = _link(bytes.fromhex(state.log_head), sealed)
         state.log_head = link.hex()

@@ -70,7 +70,7 @@ def test_enroll_list_show_remove(tmp_path: Path) -> None:
     file = tmp_path / "out" / "db.bin"
     file.parent.mkdir()
 
-    enrolled = run("enroll", tmp_path, "--gallery", file)
+    enrolled = run("enroll", tmp_path, "--gallery", file, "--plain")
     shown = run("gallery", "show", "anna", "--gallery", file)
     removed = run("gallery", "remove", "ben", "--gallery", file, "--yes")
     listed = run("gallery", "list", "--gallery", file, "--json")
@@ -78,6 +78,7 @@ def test_enroll_list_show_remove(tmp_path: Path) -> None:
     assert "2 people with 2 photographs enrolled" in enrolled.stdout
     assert "notes.txt is not taken" in enrolled.stderr
     assert "simulated people only" in enrolled.stderr
+    assert "can be read by anyone" in enrolled.stderr
     assert "anna.jpg" in shown.stdout
     assert removed.exit_code == 0
     assert [person["id"] for person in json.loads(listed.stdout)["people"]] == ["anna"]
@@ -98,6 +99,64 @@ def test_passphrase_locks_the_gallery(tmp_path: Path) -> None:
     assert b"anna" not in file.read_bytes()
     assert (wrong.exit_code, without.exit_code) == (3, 3)
     assert "--passphrase" in without.stderr
+
+
+def test_a_gallery_is_made_locked_and_locked_anew(tmp_path: Path) -> None:
+    file, keys = tmp_path / "db.bin", tmp_path / "hq.pem"
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    shutil.copy(demo_folder() / "photos" / "p00001_frontal.jpg", photos / "anna.jpg")
+    asking = ("--gallery", file, "--passphrase")
+
+    made = run("gallery", "create", file, "--passphrase", typed="correct horse battery\n")
+    enrolled = run("enroll", photos, *asking, typed="correct horse battery\n")
+    keygen = run("gallery", "keygen", "--out", keys, "--passphrase", typed="gray owl\n")
+    rekeyed = run(
+        *("gallery", "rekey", file, "--passphrase", "--new-passphrase"),
+        *("--headquarters", keygen.stdout.strip()),
+        typed="correct horse battery\nshort\n",
+    )
+    old = run("gallery", "list", *asking, typed="correct horse battery\n")
+    new = run("gallery", "list", *asking, typed="short\n")
+    rescued = run("gallery", "list", "--gallery", file, "--key-file", keys, typed="gray owl\n")
+    opened = run("gallery", "rekey", file, "--key-file", keys, "--plain", typed="gray owl\n")
+    plain = run("gallery", "list", "--gallery", file)
+
+    for done in (made, enrolled, keygen, rekeyed, new, rescued, opened, plain):
+        assert done.exit_code == 0, done.stderr
+    assert made.stdout == rekeyed.stdout == f"{file}\n"
+    assert "no second key" in made.stderr
+    assert "no second key" not in rekeyed.stderr
+    assert "5 characters" in rekeyed.stderr
+    assert "copies made before still open" in rekeyed.stderr
+    assert old.exit_code == 3
+    assert "wrong passphrase" in old.stderr
+    assert "headquarters" in old.stderr
+    assert "anna" in new.stdout == rescued.stdout == plain.stdout
+    assert "can be read by anyone" in opened.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [("gallery", "create", "FILE"), ("enroll", "PHOTOS", "-g", "FILE")]
+)
+def test_no_gallery_is_left_readable_unasked(tmp_path: Path, command: tuple[str, ...]) -> None:
+    shutil.copy(demo_folder() / "photos" / "p00001_frontal.jpg", tmp_path / "anna.jpg")
+    places = {"FILE": tmp_path / "db.bin", "PHOTOS": tmp_path}
+
+    done = run(*(places.get(word, word) for word in command))
+
+    assert done.exit_code == 3
+    assert "--plain to leave its faces and names readable" in done.stderr
+    assert not (tmp_path / "db.bin").exists()
+
+
+def test_headquarters_private_key_is_no_new_key(tmp_path: Path) -> None:
+    run("gallery", "keygen", "--out", tmp_path / "hq.pem")
+
+    done = run("gallery", "create", tmp_path / "db.bin", "--key-file", tmp_path / "hq.pem")
+
+    assert done.exit_code == 3
+    assert "give its .pub as --headquarters" in done.stderr
 
 
 def test_reconstruct_and_preprocess_write_pictures(tmp_path: Path) -> None:
@@ -247,7 +306,7 @@ def test_interrupted_enrolment_keeps_what_was_committed(tmp_path: Path) -> None:
     photo = demo_folder() / "photos" / "p00001_frontal.jpg"
     table.write_text("person,file\n" + "".join(f"p{n},{photo}\n" for n in range(MANY_PEOPLE)))
     command = [sys.executable, "-m", "fcr_edge", "enroll", str(table)]
-    command += ["--gallery", str(file), "--device", "cpu"]
+    command += ["--gallery", str(file), "--device", "cpu", "--plain"]
     child = subprocess.Popen(
         command,
         stderr=subprocess.PIPE,

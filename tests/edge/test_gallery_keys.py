@@ -6,20 +6,21 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fcr_edge.errors import GalleryError
-from fcr_edge.gallery import Gallery, read_key_file
-from fcr_edge.gallery.keys import (
-    Argon2,
-    ClearCells,
-    DamagedCellError,
-    Place,
-    SealedCells,
-    unwrap_key,
-    wrap_key,
+from fcr_edge.errors import ConfigError, GalleryError
+from fcr_edge.gallery import (
+    Gallery,
+    HeadquartersKey,
+    make_headquarters_keys,
+    read_headquarters_public_key,
+    read_key_file,
 )
+from fcr_edge.gallery.keys import ClearCells, DamagedCellError, Place, SealedCells
+from fcr_edge.gallery.locks import Argon2, unwrap_key, wrap_for_headquarters, wrap_key
+from fcr_edge.key_files import write_pair
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -170,3 +171,71 @@ def test_a_key_file_holds_exactly_32_bytes(tmp_path: Path) -> None:
     file.write_bytes(KEY)
 
     assert read_key_file(file) == KEY
+
+
+@pytest.fixture
+def headquarters(tmp_path: Path) -> tuple[bytes, HeadquartersKey]:
+    """The public and the private key."""
+    public = make_headquarters_keys(tmp_path / "hq.pem", None)
+    private = read_key_file(tmp_path / "hq.pem")
+    assert isinstance(private, HeadquartersKey)
+    return read_headquarters_public_key(public), private
+
+
+def test_headquarters_opens_what_was_locked_for_it(
+    tmp_path: Path, headquarters: tuple[bytes, HeadquartersKey]
+) -> None:
+    public, private = headquarters
+    Gallery.create(tmp_path / "db.bin", "9f3c" * 16, 8, "gray owl", public).close()
+
+    for key in ("gray owl", private):
+        with Gallery.open(tmp_path / "db.bin", key) as gallery:
+            assert gallery.encrypted
+    with pytest.raises(GalleryError, match=r"wrong headquarters .* open it with the passphrase"):
+        Gallery.open(tmp_path / "db.bin", HeadquartersKey(KEY))
+    with pytest.raises(GalleryError, match=r"wrong passphrase .* open it with the headquarters"):
+        Gallery.open(tmp_path / "db.bin", "grey owl")
+
+
+def test_headquarters_lock_opens_beside_its_own_gallery_only(
+    headquarters: tuple[bytes, HeadquartersKey],
+) -> None:
+    public, private = headquarters
+    lock = wrap_for_headquarters(KEY, public, b"gallery-1")
+
+    assert unwrap_key(lock, private, b"gallery-1") == KEY
+    assert unwrap_key(lock, private, b"gallery-2") is None
+    assert unwrap_key(lock, KEY, b"gallery-1") is None
+
+
+def test_headquarters_alone_locks_nothing(
+    tmp_path: Path, headquarters: tuple[bytes, HeadquartersKey]
+) -> None:
+    with pytest.raises(GalleryError, match="give a passphrase or a key file"):
+        Gallery.create(tmp_path / "db.bin", "9f3c" * 16, 8, None, headquarters[0])
+
+    assert not (tmp_path / "db.bin").exists()
+
+
+def test_a_private_key_may_be_locked(tmp_path: Path) -> None:
+    make_headquarters_keys(tmp_path / "hq.pem", "gray owl")
+
+    assert isinstance(read_key_file(tmp_path / "hq.pem", lambda: "gray owl"), HeadquartersKey)
+    with pytest.raises(GalleryError, match=r"hq\.pem cannot be read"):
+        read_key_file(tmp_path / "hq.pem", lambda: "grey owl")
+    with pytest.raises(GalleryError, match=r"hq\.pem cannot be read"):
+        read_key_file(tmp_path / "hq.pem")
+
+
+def test_a_key_of_signing_is_no_key_of_galleries(tmp_path: Path) -> None:
+    public = write_pair(tmp_path / "sign.pem", Ed25519PrivateKey.generate(), None)
+
+    with pytest.raises(GalleryError, match="another kind: name one that fcr-edge gallery keygen"):
+        read_key_file(tmp_path / "sign.pem")
+    with pytest.raises(ConfigError, match="another kind: name one that fcr-edge gallery keygen"):
+        read_headquarters_public_key(public)
+
+
+def test_the_private_key_is_not_shown() -> None:
+    assert KEY.hex() not in repr(HeadquartersKey(KEY))
+    assert repr(KEY) not in repr(HeadquartersKey(KEY))

@@ -1,0 +1,93 @@
+"""The commands for a gallery as a whole: make it, change its key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fcr_edge.cli.console import bar, note, warn
+from fcr_edge.cli.opening import (
+    choose_first_bundle,
+    create_gallery,
+    open_gallery,
+    warn_of_plain,
+)
+from fcr_edge.cli.options import (
+    BundleOption,
+    HeadquartersOption,
+    KeyFileOption,
+    PassphraseOption,
+    PlainOption,
+    UnsignedOption,
+    ask_passphrase,
+    read_new_key,
+)
+
+GalleryArgument = Annotated[Path, typer.Argument(help="The gallery, e.g. db.bin.")]
+
+
+def create(
+    gallery: GalleryArgument,
+    bundle: BundleOption = None,
+    allow_unsigned: UnsignedOption = False,
+    key_file: KeyFileOption = None,
+    passphrase: PassphraseOption = False,
+    plain: PlainOption = False,
+    headquarters: HeadquartersOption = None,
+) -> None:
+    """Make an empty gallery, encrypted unless --plain is given."""
+    made_for = choose_first_bundle(bundle, allow_unsigned)
+    key = read_new_key(key_file, passphrase, plain)
+    with create_gallery(gallery, made_for, key, headquarters) as made:
+        _tell_locks(made.encrypted, headquarters)
+    typer.echo(gallery)
+
+
+def rekey(
+    gallery: GalleryArgument,
+    key_file: KeyFileOption = None,
+    passphrase: PassphraseOption = False,
+    new_key_file: Annotated[
+        Path | None, typer.Option(help="File of 32 bytes that shall lock the gallery.")
+    ] = None,
+    new_passphrase: Annotated[
+        bool, typer.Option("--new-passphrase", help="Ask for a new passphrase.")
+    ] = False,
+    plain: PlainOption = False,
+    headquarters: HeadquartersOption = None,
+) -> None:
+    """Encrypt a gallery anew, under a new key; other locks than those given now are gone."""
+    from fcr_edge.gallery import read_headquarters_public_key
+
+    with open_gallery(gallery, key_file, passphrase) as opened:
+        key = read_new_key(new_key_file, new_passphrase, plain)
+        public = None if headquarters is None else read_headquarters_public_key(headquarters)
+        with bar("sealing anew") as tell:
+            opened.rekey(key, public, tell)
+        warn_of_plain(opened)
+        _tell_locks(opened.encrypted, headquarters)
+    note("copies made before still open with the old key: delete or encrypt them, too")
+    typer.echo(gallery)
+
+
+def keygen(
+    out: Annotated[Path, typer.Option(help="The private key to write; .pub is put after it.")],
+    passphrase: Annotated[
+        bool, typer.Option("--passphrase", help="Ask for a passphrase that locks it.")
+    ] = False,
+) -> None:
+    """Make headquarters' pair of keys, which opens a gallery whose passphrase is forgotten."""
+    from fcr_edge.gallery import make_headquarters_keys
+
+    secret = ask_passphrase("New passphrase", confirm=True) if passphrase else None
+    typer.echo(make_headquarters_keys(out, secret))
+    note(f"give the .pub to field kits (--headquarters); keep {out} at headquarters, offline")
+    if secret is None:
+        warn(f"{out} is not locked by a passphrase: it opens every gallery made for it")
+
+
+def _tell_locks(encrypted: bool, headquarters: Path | None) -> None:
+    if encrypted and headquarters is None:
+        note("no second key: once this one is lost, nothing opens the gallery (--headquarters)")
