@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from fcr_edge import imaging, photo
 from fcr_edge.errors import DataError, FcrError, ImageError
 from fcr_edge.gallery import Person, Photo
+from fcr_edge.gallery.records import explain_difference
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +30,11 @@ REQUIRED_COLUMNS = {"person", "file"}
 PERSON_COLUMNS = ("name", "sex", "birth_year", "place", "date", "notes")
 COLUMNS = {*REQUIRED_COLUMNS, *PERSON_COLUMNS, "view"}
 
+BATCH = 16
+"""Photographs that are written together: a durable commit takes about as long as embedding one."""
+
 Choice = TypeVar("Choice", bound=str)
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)
@@ -45,9 +52,13 @@ class EnrolReport:
     people: int
     """People now in the gallery who were asked for, whether enrolled now or before."""
     photos: int
-    """Their photographs that were read."""
+    """Their photographs that are in the gallery."""
+    added: int
+    """How many of these were not in it before."""
     refused: tuple[str, ...]
-    """A sentence for every photograph that could not be read."""
+    """A sentence for every photograph, and for every person, that could not be enrolled."""
+    shared: tuple[str, ...]
+    """A sentence for every photograph that is enrolled for more than one person."""
 
 
 def list_people(source: Path) -> tuple[list[Enrolment], list[Path]]:
@@ -79,64 +90,131 @@ def enroll(
     gallery: Gallery,
     identifier: Identifier,
     progress: Callable[[], None] = lambda: None,
+    *,
+    update: bool = False,
 ) -> EnrolReport:
-    """Embed and store the people one by one, each whole or not at all.
+    """Embed and store people, some at a time, each whole or not at all.
 
-    A photograph that cannot be read is left out and reported; a person of whom none can be read is
-    left out. Whoever is in the gallery with the same photographs already stays as they are, so an
-    interrupted enrolment is finished by running it again. `progress` is called after each person.
+    A photograph that is enrolled for the person already is not read again, so an interrupted
+    enrolment is finished by running it again. One that cannot be read, or shows too little, is
+    left out and reported; a person of whom none is left, too. Details other than those enrolled
+    are reported and nothing of the person is changed, but with `update` they take their place.
+    `progress` is called after each person.
 
-    Raises GalleryError and DeviceError; the people enrolled until then stay.
+    Raises GalleryError and DeviceError; the people stored until then stay.
     """
     gallery.require(identifier.bundle.fingerprint)
-    enrolled = read = 0
-    refused: list[str] = []
-    for item in people:
-        sources = _read_photos(item, refused)
-        if sources and not _is_enrolled(item.person, sources, gallery):
-            gallery.enroll(item.person, [_embed(source, identifier) for source in sources])
-        enrolled, read = enrolled + bool(sources), read + len(sources)
+    clerk = _Clerk(gallery, identifier, update)
+    for person, photographs in _read_ahead(clerk.read, people):
+        clerk.take(person, photographs)
         progress()
-    return EnrolReport(enrolled, read, tuple(refused))
+    return clerk.finish()
 
 
 @dataclass(frozen=True)
-class _Source:
-    """A photograph that was read, and the hash of its file."""
+class _Photograph:
+    """A photograph's file: known, refused or read."""
 
     file_name: str
     view: View | None
-    sha256: str
-    face: UInt8[np.ndarray, "s s 3"]
+    sha256: str = ""
+    face: UInt8[np.ndarray, "s s 3"] | None = None
+    """None where it is known or refused."""
+    quality: float = 0.0
+    refusal: str = ""
 
 
-def _read_photos(item: Enrolment, refused: list[str]) -> list[_Source]:
-    sources = []
-    for path, view in item.photos:
+class _Clerk:
+    """Takes people to enrol, and writes them some at a time."""
+
+    def __init__(self, gallery: Gallery, identifier: Identifier, update: bool) -> None:
+        self._gallery, self._identifier, self._update = gallery, identifier, update
+        self._enrolled = {person.id: person for person in gallery.people()}
+        self._owners = gallery.photo_owners()
+        self._waiting: list[tuple[Person, list[Photo]]] = []
+        self._people = self._photos = self._added = 0
+        self._refused: list[str] = []
+        self._shared: list[str] = []
+
+    def read(self, item: Enrolment) -> tuple[Person, list[_Photograph]]:
+        """Read a person's photographs that are not known yet; in another thread than take."""
+        return item.person, [self._read(item.person, *photo) for photo in item.photos]
+
+    def take(self, person: Person, photographs: list[_Photograph]) -> None:
+        """Embed a person's photographs that were read, and write them when enough have come."""
+        self._refused += [one.refusal for one in photographs if one.refusal]
+        sound = [one for one in photographs if not one.refusal]
+        before = self._enrolled.get(person.id)
+        if before not in (None, person) and not self._update:
+            self._refused.append(explain_difference(before, person))
+            return
+        fresh = {one.sha256: self._embed(one) for one in sound if one.face is not None}
+        if before is None and not fresh:
+            return
+        self._people, self._photos = self._people + 1, self._photos + len(sound)
+        if fresh or before != person:
+            self._enrolled[person.id] = person
+            self._waiting.append((person, list(fresh.values())))
+        for sha256, made in fresh.items():
+            self._note_owner(sha256, person, made.file_name)
+        if sum(len(photos) for _, photos in self._waiting) >= BATCH:
+            self._write()
+
+    def finish(self) -> EnrolReport:
+        """Write what waits, and say what became of everybody."""
+        self._write()
+        return EnrolReport(
+            self._people, self._photos, self._added, tuple(self._refused), tuple(self._shared)
+        )
+
+    def _read(self, person: Person, path: Path, view: View | None) -> _Photograph:
         try:
             data = imaging.read_file(path)
-            face = photo.standardise(imaging.decode_picture(data, str(path)))
+            sha256 = hashlib.sha256(data).hexdigest()
+            if person.id in self._owners.get(sha256, ()):
+                return _Photograph(path.name, view, sha256)
+            pixels = imaging.decode_picture(data, str(path))
+            quality = photo.assess(pixels, str(path))
         except ImageError as err:
-            refused.append(str(err))
-        else:
-            sources.append(_Source(path.name, view, hashlib.sha256(data).hexdigest(), face))
-    return sources
+            return _Photograph(path.name, view, refusal=str(err))
+        return _Photograph(path.name, view, sha256, photo.standardise(pixels), quality)
+
+    def _embed(self, one: _Photograph) -> Photo:
+        assert one.face is not None
+        return Photo(
+            sha256=one.sha256,
+            file_name=one.file_name,
+            view=one.view,
+            thumbnail=photo.encode_thumbnail(one.face),
+            embedding=self._identifier.embed([one.face])[0],
+            quality=one.quality,
+        )
+
+    def _note_owner(self, sha256: str, person: Person, file_name: str) -> None:
+        owners = self._owners.setdefault(sha256, [])
+        if owners:
+            self._shared.append(
+                f"{file_name} of {person.id} is also enrolled for {', '.join(owners)}: one of"
+                " them is not in it, or they are one person"
+            )
+        owners.append(person.id)
+
+    def _write(self) -> None:
+        if self._waiting:
+            self._added += self._gallery.enroll_all(self._waiting, update=self._update)
+            self._waiting = []
 
 
-def _is_enrolled(person: Person, sources: Sequence[_Source], gallery: Gallery) -> bool:
-    known = {*gallery.photo_hashes(person.id)}
-    everything_known = all(source.sha256 in known for source in sources)
-    return everything_known and gallery.person(person.id) == person
-
-
-def _embed(source: _Source, identifier: Identifier) -> Photo:
-    return Photo(
-        sha256=source.sha256,
-        file_name=source.file_name,
-        view=source.view,
-        thumbnail=photo.encode_thumbnail(source.face),
-        embedding=identifier.embed([source.face])[0],
-    )
+def _read_ahead(read: Callable[[Enrolment], _Read], items: Iterable[Enrolment]) -> Iterator[_Read]:
+    """Give what is read of each, the next one being read while the last is worked on."""
+    with ThreadPoolExecutor(1) as reader:
+        ahead: deque[Future[_Read]] = deque()
+        for item in items:
+            ahead.append(reader.submit(read, item))
+            if len(ahead) > 1:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def _list_folder(folder: Path) -> tuple[list[Enrolment], list[Path]]:

@@ -47,6 +47,9 @@ def enroll(
     key_file: KeyFileOption = None,
     passphrase: PassphraseOption = False,
     plain: PlainOption = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Let details replace those enrolled before.")
+    ] = False,
 ) -> None:
     """Add people with their photographs to a gallery, made if it does not exist."""
     from fcr_edge.enroll import list_people
@@ -66,7 +69,7 @@ def enroll(
                 make_ready(choose_first_bundle(bundle, allow_unsigned), device)
             )
             opened = stack.enter_context(create_gallery(gallery, identifier.bundle, key))
-        report = _enroll_with_progress(people, opened, identifier)
+        report = _enroll_with_progress(people, opened, identifier, update)
         _tell_enrolment(report, opened)
 
 
@@ -124,13 +127,13 @@ def remove_person(
 
 
 def _enroll_with_progress(
-    people: list[Enrolment], gallery: Gallery, identifier: Identifier
+    people: list[Enrolment], gallery: Gallery, identifier: Identifier, update: bool
 ) -> EnrolReport:
     from fcr_edge.enroll import enroll as enroll_people
 
     try:
         with progress("enrolling", len(people)) as tick:
-            return enroll_people(people, gallery, identifier, tick)
+            return enroll_people(people, gallery, identifier, tick, update=update)
     except KeyboardInterrupt:
         done = len(gallery.people())
         warn(f"stopped: {done} people are in {gallery.path}; run the same command to go on")
@@ -140,9 +143,11 @@ def _enroll_with_progress(
 def _tell_enrolment(report: EnrolReport, gallery: Gallery) -> None:
     for refusal in report.refused:
         warn(f"not enrolled: {refusal}")
+    for sentence in report.shared:
+        warn(sentence)
     typer.echo(
-        f"{report.people} people with {report.photos} photographs enrolled;"
-        f" {len(gallery.people())} people in {gallery.path}"
+        f"{report.people} people with {report.photos} photographs enrolled, {report.added} of them"
+        f" new; {len(gallery.people())} people in {gallery.path}"
     )
     if report.refused:
         raise typer.Exit(EXIT_ERROR)

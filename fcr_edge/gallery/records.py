@@ -197,6 +197,20 @@ def check_unit(vector: Float32[np.ndarray, " d"], dimension: int, what: str) -> 
         raise GalleryError(f"{what} has norm {norm:.6g}, not 1: divide it by its norm")
 
 
+def explain_difference(enrolled: Person, given: Person) -> str:
+    """Say in what the details of a person differ from those enrolled, and what to do."""
+    before, after = vars(enrolled), vars(given)
+    changes = ", ".join(
+        f"{name} is {before[name]!r}, now given {after[name]!r}"
+        for name in before
+        if before[name] != after[name]
+    )
+    return (
+        f"person {given.id!r} is enrolled with other details ({changes}): give the enrolled ones, "
+        "another id, or replace them on purpose (--update)"
+    )
+
+
 def _check_id(person_id: str) -> None:
     tidy = person_id.isprintable() and person_id == person_id.strip()
     if not tidy or not 1 <= len(person_id) <= MAX_ID_LENGTH:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -299,3 +300,94 @@ def test_real_films_and_faces_go_all_the_way(
         assert made.view == "lateral"
         assert 0.05 < (made.skull > 60).mean() < 0.65
         assert made.face.std() > 15  # a picture, not one colour
+
+
+def make_empty(identifier: Identifier, path: Path) -> Gallery:
+    manifest = identifier.bundle.manifest
+    return Gallery.create(path, identifier.bundle.fingerprint, manifest.embedder.output.dimension)
+
+
+def test_a_photo_that_is_known_is_not_read_again(
+    identifier: Identifier,
+    people: list[Enrolment],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with make_empty(identifier, tmp_path / "db.bin") as gallery:
+        first = enroll(people[:3], gallery, identifier)
+        monkeypatch.setattr("fcr_edge.imaging.decode_picture", None)
+        monkeypatch.setattr(identifier, "embed", None)
+
+        again = enroll(people[:3], gallery, identifier)
+
+    assert (first.added, again.added) == (first.photos, 0)
+    assert (again.people, again.photos) == (first.people, first.photos)
+
+
+def test_a_photo_of_two_people_is_pointed_out(
+    identifier: Identifier, people: list[Enrolment], tmp_path: Path
+) -> None:
+    twin = Enrolment(Person(id="twin"), people[0].photos[:1])
+    with make_empty(identifier, tmp_path / "db.bin") as gallery:
+        told = enroll([people[0], twin], gallery, identifier)
+        kept = gallery.people()
+
+    (sentence,) = told.shared
+    assert sentence.startswith(
+        f"{people[0].photos[0][0].name} of twin is also enrolled for {people[0].person.id}"
+    )
+    assert len(kept) == 2, "an examiner decides who it is"
+
+
+@pytest.mark.parametrize(
+    ("picture", "reason"),
+    [
+        pytest.param(np.full((47, 300, 3), 90, np.uint8), "300 x 47 pixels", id="small"),
+        pytest.param(np.full((300, 300, 3), 90, np.uint8), "next to nothing", id="blank"),
+        pytest.param(np.eye(300, dtype=np.uint8) * 255, "black or white in 100%", id="burnt"),
+    ],
+)
+def test_a_photo_that_shows_too_little_is_refused(
+    identifier: Identifier, tmp_path: Path, picture: np.ndarray, reason: str
+) -> None:
+    imaging.write_png(tmp_path / "poor.png", picture)
+    poor = Enrolment(Person(id="poor"), ((tmp_path / "poor.png", None),))
+
+    with make_empty(identifier, tmp_path / "db.bin") as gallery:
+        told = enroll([poor], gallery, identifier)
+        assert gallery.people() == []
+
+    (refusal,) = told.refused
+    assert "poor.png" in refusal
+    assert reason in refusal
+
+
+def test_other_details_are_reported_and_taken_on_purpose_only(
+    identifier: Identifier, people: list[Enrolment], tmp_path: Path
+) -> None:
+    changed = replace(people[0], person=replace(people[0].person, place="Harbour"))
+    with make_empty(identifier, tmp_path / "db.bin") as gallery:
+        enroll(people[:2], gallery, identifier)
+
+        told = enroll([changed, people[2]], gallery, identifier)
+        assert "now given 'Harbour'" in told.refused[0]
+        assert "--update" in told.refused[0]
+        assert told.people == 1
+        assert gallery.person(people[0].person.id) == people[0].person
+
+        told = enroll([changed], gallery, identifier, update=True)
+        assert told.refused == ()
+        assert (told.people, told.added) == (1, 0)
+        assert gallery.person(people[0].person.id).place == "Harbour"
+
+
+def test_quality_grows_with_size_and_contrast() -> None:
+    noise = np.random.default_rng(1).normal(128, 20, (512, 512)).clip(1, 254).astype(np.uint8)
+
+    whole, small, dull = (
+        photo.assess(picture, "p") for picture in (noise, noise[:64, :64], noise // 2)
+    )
+
+    assert 0.5 < whole <= 1
+    assert small == pytest.approx(whole / 4, rel=0.1)
+    assert dull < 0.6 * whole
