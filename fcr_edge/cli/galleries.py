@@ -1,14 +1,16 @@
-"""The commands for a gallery as a whole: make it, change its key."""
+"""The commands for a gallery as a whole: make it, lock it, copy it, check it."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fcr_edge.cli.console import bar, note, warn
+from fcr_edge.cli.console import bar, note, print_json, warn
 from fcr_edge.cli.opening import (
+    ask_for,
     choose_first_bundle,
     create_gallery,
     open_gallery,
@@ -17,11 +19,13 @@ from fcr_edge.cli.opening import (
 from fcr_edge.cli.options import (
     BundleOption,
     HeadquartersOption,
+    JsonOption,
     KeyFileOption,
     PassphraseOption,
     PlainOption,
     UnsignedOption,
     ask_passphrase,
+    read_key,
     read_new_key,
 )
 
@@ -69,6 +73,69 @@ def rekey(
         warn_of_plain(opened)
         _tell_locks(opened.encrypted, headquarters)
     note("copies made before still open with the old key: delete or encrypt them, too")
+    typer.echo(gallery)
+
+
+def backup(
+    gallery: GalleryArgument,
+    copy: Annotated[Path, typer.Argument(help="The copy to write.")],
+) -> None:
+    """Copy a gallery, also while others write to it; no key is needed."""
+    from fcr_edge.gallery import back_up
+
+    with bar("copying") as tell:
+        back_up(gallery, copy, tell)
+    note(f"{copy} opens with what opens {gallery} now")
+    typer.echo(copy)
+
+
+def restore(
+    copy: Annotated[Path, typer.Argument(help="The copy.")],
+    gallery: GalleryArgument,
+    key_file: KeyFileOption = None,
+    passphrase: PassphraseOption = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a gallery that is sound.")
+    ] = False,
+) -> None:
+    """Check a copy and put it in a gallery's place, which is kept under another name."""
+    from fcr_edge.gallery import restore as put_back
+
+    key = read_key(key_file, passphrase)
+    with bar("checking") as tell:
+        old = put_back(copy, gallery, key, ask_for(copy), force=force, tell=tell)
+    if old is not None:
+        note(f"what was there is now {old}: it holds the same people, delete it when all is well")
+    typer.echo(gallery)
+
+
+def verify_gallery(
+    gallery: GalleryArgument,
+    key_file: KeyFileOption = None,
+    passphrase: PassphraseOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check everything in a gallery; exit status 3 where something is missing or changed."""
+    with open_gallery(gallery, key_file, passphrase) as opened, bar("checking") as tell:
+        health = opened.verify(tell)
+    if as_json:
+        print_json({"schema": "fcr-gallery-health/1", **asdict(health)})
+        return
+    typer.echo(f"{health.people} people with {health.photos} photographs, all sound")
+    typer.echo(f"changes   {health.generation}")
+    typer.echo(f"digest    {health.digest}")
+    typer.echo(f"locks     {', '.join(health.locks) or 'none: anyone can read it'}")
+
+
+def compact(
+    gallery: GalleryArgument,
+    key_file: KeyFileOption = None,
+    passphrase: PassphraseOption = False,
+) -> None:
+    """Give back the room that people who were removed left in the file."""
+    with open_gallery(gallery, key_file, passphrase) as opened:
+        saved = opened.compact()
+    note(f"{saved} bytes given back")
     typer.echo(gallery)
 
 

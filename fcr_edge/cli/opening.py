@@ -12,6 +12,7 @@ from fcr_edge.cli.options import DeviceChoice, ask_passphrase, read_key
 if TYPE_CHECKING:
     from fcr_edge.bundle import Bundle
     from fcr_edge.gallery import Gallery
+    from fcr_edge.gallery.store import Ask
     from fcr_edge.identify import Identifier
 
 
@@ -22,11 +23,21 @@ def open_gallery(path: Path, key_file: Path | None, passphrase: bool) -> Gallery
     """
     from fcr_edge.gallery import Gallery
 
-    def ask(kinds: list[str]) -> str | None:
-        asked = "passphrase" in kinds and sys.stdin.isatty()
-        return ask_passphrase(f"Passphrase of {path}") if asked else None
+    return Gallery.open(path, read_key(key_file, passphrase), ask_for(path))
 
-    return Gallery.open(path, read_key(key_file, passphrase), ask)
+
+def ask_for(path: Path) -> Ask:
+    """Give what asks for a gallery's passphrase, if it has one, at a terminal alone, and once."""
+    told: list[str] = []
+
+    def ask(kinds: list[str]) -> str | None:
+        if "passphrase" not in kinds or not sys.stdin.isatty():
+            return None
+        if not told:
+            told.append(ask_passphrase(f"Passphrase of {path}"))
+        return told[0]
+
+    return ask
 
 
 def create_gallery(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fcr_edge.gallery.copies import back_up, restore
 from fcr_edge.gallery.locks import (
     HeadquartersKey,
     Key,
@@ -12,6 +13,7 @@ from fcr_edge.gallery.locks import (
 from fcr_edge.gallery.records import (
     Candidate,
     Event,
+    Health,
     Match,
     Mode,
     Person,
@@ -28,6 +30,7 @@ __all__ = [
     "Event",
     "Gallery",
     "HeadquartersKey",
+    "Health",
     "Key",
     "Match",
     "Mode",
@@ -37,7 +40,9 @@ __all__ = [
     "SearchResult",
     "Sex",
     "View",
+    "back_up",
     "make_headquarters_keys",
     "read_headquarters_public_key",
     "read_key_file",
+    "restore",
 ]

@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, cast
 from fcr_edge.errors import GalleryError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    Tell = Callable[[int, int], None]
 
 APPLICATION_ID = int.from_bytes(b"FCRg", "big")
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_MS = 5_000
+PAGES_A_STEP = 4_096
+"""Pages that are copied at a time, in which no other program can write: 16 MiB."""
 
 # All but row numbers lies in cells (see keys.py), so that a plain and an encrypted gallery differ
 # in their cells only. Which photos are whose stands in the person's record, where no damage to a
@@ -141,6 +145,36 @@ class Database:
         """Run one statement and give all its rows."""
         return list(self.rows(sql, *values))
 
+    def copy_to(self, target: Path, tell: Tell) -> None:
+        """Copy the file as it is between two changes, page by page; writers may go on.
+
+        The copy appears whole or not at all. `tell` is called with (pages done, all). Raises
+        GalleryError if the target exists or cannot be written.
+        """
+        fresh = target.with_name(f".{target.name}.new")
+        if target.exists():
+            raise GalleryError(f"{target} exists already: choose another file name")
+        try:
+            os.close(os.open(fresh, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o600))
+            with contextlib.closing(sqlite3.connect(fresh)) as copy:
+                self._connection.backup(
+                    copy,
+                    pages=PAGES_A_STEP,
+                    progress=lambda _, left, pages: tell(pages - left, pages),
+                )
+            with fresh.open("rb") as file:
+                os.fsync(file.fileno())
+            fresh.replace(target)
+            sync_folder(target.parent)
+        except (OSError, sqlite3.DatabaseError) as err:
+            raise GalleryError(f"{target} cannot be written: {err}: choose another disk") from err
+        finally:
+            fresh.unlink(missing_ok=True)
+
+    def compact(self) -> None:
+        """Write the file anew without the room that removed rows left."""
+        self.execute("VACUUM")
+
     def close(self) -> None:
         """Close the file; what was committed is in it."""
         self._connection.close()
@@ -168,6 +202,16 @@ class Database:
                 "SELECT page_count, page_size FROM pragma_page_count, pragma_page_size"
             )
             return self.path.stat().st_size < cast("int", pages) * cast("int", page_size)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the disk remember the names in a folder, where the system can."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -180,6 +180,20 @@ class Event:
     """Photos added or removed, or sealed anew."""
 
 
+@dataclass(frozen=True)
+class Health:
+    """What a check of a whole gallery found: everything is there and sound."""
+
+    people: int
+    photos: int
+    generation: int
+    """How many changes were made: an older copy of the file has a lower number."""
+    digest: str
+    """See Gallery.digest."""
+    locks: tuple[str, ...]
+    """What opens it: "passphrase", "key-file", "headquarters"; nothing for one in clear."""
+
+
 def check_unit(vector: Float32[np.ndarray, " d"], dimension: int, what: str) -> None:
     """Raise GalleryError unless the vector has this length, is float32, finite and of norm 1."""
     if not isinstance(vector, np.ndarray) or vector.dtype != np.float32:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fcr_edge.errors import GalleryError
-from fcr_edge.gallery.database import Database
+from fcr_edge.gallery.database import RESTORE, Database
 from fcr_edge.gallery.keys import ClearCells, SealedCells
 from fcr_edge.gallery.locks import (
     name_kind,
@@ -25,6 +25,7 @@ from fcr_edge.gallery.locks import (
 )
 from fcr_edge.gallery.records import (
     Candidate,
+    Health,
     Match,
     SearchResult,
     check_unit,
@@ -293,6 +294,41 @@ class Gallery:
             write_header(self._database, header)
         self._header, self._cells, self._tables = header, cells, tables
         self._snapshot = _Snapshot(generation=-1)
+
+    def verify(self, tell: Tell = lambda done, total: None) -> Health:
+        """Read everything there is, and compare it with what it was when it was written.
+
+        `tell` is called with (photos done, all). Raises GalleryError, naming the photo or the
+        person, where something is missing, changed, or too much.
+        """
+        with self._database.transaction(write=False):
+            state = self._read_state()
+            entries = self._tables.read_entries(state)
+            self._tables.read_events(state)
+            photos = [(entry, ref) for entry in entries for ref in entry.photos]
+            for done, (entry, ref) in enumerate(photos):
+                tell(done, len(photos))
+                if digest_photo(self._tables.read_photo(ref)) != ref.content:
+                    raise GalleryError(
+                        f"gallery {self.path} is damaged: a photo of {entry.person.id} is not what"
+                        f" was enrolled: {RESTORE}"
+                    )
+            refs = [ref for _, ref in photos]
+            self._tables.read_vectors(refs)
+            self._tables.read_views(refs)
+        return Health(
+            people=len(entries),
+            photos=len(photos),
+            generation=state.generation,
+            digest=self.digest,
+            locks=tuple(str(lock["kind"]) for lock in self._header.locks),
+        )
+
+    def compact(self) -> int:
+        """Give back the room that removed people left; gives how many bytes."""
+        before = self.path.stat().st_size
+        self._database.compact()
+        return before - self.path.stat().st_size
 
     def history(self) -> list[Event]:
         """Give every change, oldest first. Raises GalleryError if the log was tampered with."""

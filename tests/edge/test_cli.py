@@ -136,6 +136,34 @@ def test_a_gallery_is_made_locked_and_locked_anew(tmp_path: Path) -> None:
     assert "can be read by anyone" in opened.stderr
 
 
+def test_a_gallery_is_copied_checked_and_put_back(gallery_file: Path, tmp_path: Path) -> None:
+    file, copy = tmp_path / "db.bin", tmp_path / "copy.bin"
+    shutil.copy(gallery_file, file)
+
+    copied = run("gallery", "backup", file, copy)
+    again = run("gallery", "backup", file, copy)
+    checked = run("gallery", "verify", file)
+    told = run("gallery", "verify", file, "--json")
+    file.write_bytes(file.read_bytes()[:30_000])
+    found = run("gallery", "verify", file)
+    restored = run("gallery", "restore", copy, file)
+    mended = run("gallery", "verify", file, "--json")
+    compacted = run("gallery", "compact", file)
+
+    for done in (copied, checked, told, restored, mended, compacted):
+        assert done.exit_code == 0, done.stderr
+    assert copied.stdout == f"{copy}\n"
+    assert "exists already" in again.stderr
+    assert "all sound" in checked.stdout
+    assert "none: anyone can read it" in checked.stdout
+    assert json.loads(told.stdout)["schema"] == "fcr-gallery-health/1"
+    assert (again.exit_code, found.exit_code) == (3, 3)
+    assert "damaged" in found.stderr
+    assert json.loads(mended.stdout) == json.loads(told.stdout)
+    assert "db.bin.replaced-1" in restored.stderr
+    assert (tmp_path / "db.bin.replaced-1").stat().st_size == 30_000
+
+
 @pytest.mark.parametrize(
     "command", [("gallery", "create", "FILE"), ("enroll", "PHOTOS", "-g", "FILE")]
 )
