@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import random
 import sqlite3
 import subprocess
 import sys
@@ -541,66 +540,6 @@ def test_a_file_that_lost_only_zeros_is_refused(path: Path, key: Key | None) -> 
 
     with pytest.raises(GalleryError, match="restore it from a copy"):
         Gallery.open(path, key)
-
-
-@both_kinds
-def test_damaged_bytes_give_an_error_or_the_same_answer(path: Path, key: Key | None) -> None:
-    make_gallery(path, key, people=6).close()
-    truth, whole = read_all(path, key), path.read_bytes()
-    chance = random.Random(1)
-    refused = 0
-
-    for _ in range(150):
-        damaged = bytearray(whole)
-        for _ in range(chance.choice([1, 1, 3, 30])):
-            damaged[chance.randrange(len(whole))] = chance.randrange(256)
-        path.write_bytes(damaged)
-        try:
-            answer = read_all(path, key)
-        except GalleryError:
-            refused += 1
-        else:
-            assert answer == truth
-        assert path.read_bytes() == damaged
-
-    assert refused > 50  # the rest hit unused bytes
-
-
-ENROLLING_CHILD = """
-import sys
-from pathlib import Path
-import numpy as np
-from fcr_edge.gallery import Gallery, Person, Photo
-
-start = int(sys.argv[2])
-with Gallery.open(Path(sys.argv[1])) as gallery:
-    for number in range(start, start + 5000):
-        vector = np.eye(1, 48, number % 48, dtype=np.float32)[0]
-        photos = [Photo(f"{number:064x}", "a.png", None, b"", vector)]
-        gallery.enroll(Person(f"p{number:05d}"), photos)
-        print(number, flush=True)
-"""
-
-
-def test_kill_keeps_every_acknowledged_person(path: Path) -> None:
-    make_gallery(path).close()
-    chance = random.Random(3)
-    acknowledged: list[str] = []
-
-    for trial in range(10):
-        command = [sys.executable, "-c", ENROLLING_CHILD, str(path), str(trial * 5000)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-            assert child.stdout is not None
-            for _ in range(chance.randrange(1, 15)):
-                acknowledged.append(f"p{int(child.stdout.readline()):05d}")
-            child.kill()
-            acknowledged += [f"p{int(line):05d}" for line in child.stdout if line.endswith("\n")]
-        with Gallery.open(path) as gallery:
-            enrolled = [person.id for person in gallery.people()]
-            # One more may have been committed and killed before it could say so.
-            assert set(acknowledged) <= set(enrolled)
-            assert len(enrolled) <= len(acknowledged) + trial + 1
-            assert len(gallery.history()) == len(enrolled)
 
 
 def test_an_interrupted_enrolment_leaves_nothing_half_done(
