@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 from fcr_edge import imaging, photo
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".tif", ".tiff")
 """Endings of the files in a folder that are taken for photographs."""
 REQUIRED_COLUMNS = {"person", "file"}
-PERSON_COLUMNS = ("name", "sex", "birth_year", "place", "date", "notes")
+PERSON_COLUMNS = ("name", "sex", "birth_year", "height_cm", "place", "date", "notes")
 COLUMNS = {*REQUIRED_COLUMNS, *PERSON_COLUMNS, "view"}
 
 BATCH = 16
@@ -61,20 +62,23 @@ class EnrolReport:
     """A sentence for every photograph that is enrolled for more than one person."""
 
 
-def list_people(source: Path) -> tuple[list[Enrolment], list[Path]]:
+def list_people(
+    source: Path, columns: Mapping[str, str] = MappingProxyType({})
+) -> tuple[list[Enrolment], list[Path]]:
     """List whom a folder or a table asks to enrol, and the files that are no photographs.
 
     A folder holds a folder a person, or a picture a person, named by the person's id. A table is a
     CSV file with the columns person and file (relative to the table), one row a photograph, and
-    optionally name, sex (female or male), birth_year, place, date, notes and view (frontal or
-    lateral).
+    optionally name, sex (female or male), birth_year ("1985" or "1985-1990"), height_cm, place,
+    date, notes and view (frontal or lateral). Where the table calls a column otherwise, `columns`
+    says how; further columns are passed over then.
 
     Raises DataError where a row is wrong or nobody is to be enrolled.
     """
     if source.is_dir():
         people, skipped = _list_folder(source)
     elif source.is_file():
-        people, skipped = _list_table(source), []
+        people, skipped = _list_table(source, columns), []
     else:
         raise DataError(f"{source} does not exist: give a folder of photographs or a CSV file")
     if not people:
@@ -237,9 +241,9 @@ def _list_folder(folder: Path) -> tuple[list[Enrolment], list[Path]]:
     return listed, skipped
 
 
-def _list_table(table: Path) -> list[Enrolment]:
+def _list_table(table: Path, columns: Mapping[str, str]) -> list[Enrolment]:
     people: dict[str, Enrolment] = {}
-    for line, row in enumerate(_read_rows(table), start=2):
+    for line, row in enumerate(_read_rows(table, columns), start=2):
         try:
             person, view = _parse_row(row)
         except (FcrError, ValueError) as err:
@@ -248,21 +252,42 @@ def _list_table(table: Path) -> list[Enrolment]:
         if known.person != person:
             raise DataError(
                 f"{table}, line {line}: person {person.id!r} is described otherwise than above:"
-                " repeat the same name, sex, birth_year, place, date and notes"
+                f" repeat the same {', '.join(PERSON_COLUMNS)}"
             )
         entry = (table.parent / row["file"], view)
         people[person.id] = Enrolment(person, (*known.photos, entry))
     return list(people.values())
 
 
-def _read_rows(table: Path) -> Sequence[dict[str, str]]:
+def _read_rows(table: Path, columns: Mapping[str, str]) -> Sequence[dict[str, str]]:
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restval="")
-            _check_columns(table, reader.fieldnames or ())
+            found = list(reader.fieldnames or ())
+            if columns:
+                names = _map_columns(table, found, columns)
+                return [{name: row[names[name]] for name in names} for row in reader]
+            _check_columns(table, found)
             return list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as err:
         raise DataError(f"{table} cannot be read as a CSV file in UTF-8: {err}") from err
+
+
+def _map_columns(table: Path, found: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
+    """Give our name of each column that is used, and the table's."""
+    unknown, absent = {*columns} - COLUMNS, {*columns.values()} - {*found}
+    if unknown:
+        raise DataError(
+            f"there is no column {', '.join(sorted(unknown))} to fill:"
+            f" it may be {', '.join(sorted(COLUMNS))}"
+        )
+    if absent:
+        raise DataError(
+            f"{table} has no column {', '.join(sorted(absent))}: it has {', '.join(found)}"
+        )
+    names = {name: name for name in COLUMNS if name in found} | dict(columns)
+    _check_columns(table, [*names])
+    return names
 
 
 def _check_columns(table: Path, columns: Sequence[str]) -> None:
@@ -283,16 +308,34 @@ def _parse_row(row: dict[str, str]) -> tuple[Person, View | None]:
     if not row["file"]:
         raise DataError("the file is missing: name a photograph")
     values = {column: row.get(column, "").strip() for column in (*PERSON_COLUMNS, "view")}
+    earliest, latest = _parse_years(values["birth_year"])
     person = Person(
         id=row["person"].strip(),
         name=values["name"],
         sex=_parse_choice(values["sex"], ("female", "male")),
-        birth_year=int(values["birth_year"]) if values["birth_year"] else None,
+        birth_year=earliest,
+        birth_year_to=latest if latest != earliest else None,
+        height_cm=_parse_number(values["height_cm"], "height_cm"),
         place=values["place"],
         date=values["date"],
         notes=values["notes"],
     )
     return person, _parse_choice(values["view"], ("frontal", "lateral"))
+
+
+def _parse_years(text: str) -> tuple[int | None, int | None]:
+    """Read "1985" or "1985-1990"."""
+    first, _, last = text.partition("-")
+    earliest = _parse_number(first, "birth_year")
+    return earliest, _parse_number(last, "birth_year") if last else earliest
+
+
+def _parse_number(text: str, column: str) -> int | None:
+    if not text.strip():
+        return None
+    if not text.strip().isdecimal():
+        raise DataError(f"{column} is {text!r}: write a whole number or leave it empty")
+    return int(text)
 
 
 def _parse_choice(text: str, choices: tuple[Choice, ...]) -> Choice | None:

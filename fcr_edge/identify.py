@@ -15,6 +15,7 @@ from fcr_edge import film, imaging, reading, sandbox, soft_tissue, understanding
 from fcr_edge.bundle import Bundle, read_manifest
 from fcr_edge.conditions import Conditions, describe_told
 from fcr_edge.errors import BundleError, ConfigError
+from fcr_edge.gallery.among import EVERYBODY
 from fcr_edge.manifest import MANIFEST_NAME
 from fcr_edge.sessions import open_network
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float32, UInt8
 
     from fcr_edge.film_record import FilmRecord
-    from fcr_edge.gallery import Gallery, Probe, SearchResult, View
+    from fcr_edge.gallery import Among, Gallery, Probe, SearchResult, View
     from fcr_edge.gallery.records import Mode
     from fcr_edge.manifest import Fusion
     from fcr_edge.sessions import Device, SessionInfo, Tell
@@ -91,6 +92,8 @@ class IdentifyResult:
     """One a film, in the order given."""
     search: SearchResult
     """The candidates, best first, and how they were found."""
+    among: Among
+    """Whom the search was confined to."""
     gallery_digest: str
     bundle_name: str
     bundle_sha256: str
@@ -159,6 +162,7 @@ class Identifier:
         conditions: Conditions = UNKNOWN,
         views: Sequence[View] | None = None,
         force: bool = False,
+        among: Among = EVERYBODY,
     ) -> IdentifyResult:
         """Rank the people of the gallery by similarity to the face made from the X-rays.
 
@@ -173,6 +177,7 @@ class Identifier:
             views: Which view each film shows; needed with two films where the bundle has no film
                 model, and believed where it has one.
             force: Take a film that the film model refuses, with a warning.
+            among: Whom the search is confined to.
 
         Raises ImageError, FilmError, ConfigError for a condition that the translator does not
         take or films that cannot be put together, and GalleryError for another embedder or an
@@ -192,12 +197,13 @@ class Identifier:
             embeddings = self.embed([each.face for each in made])
         with _timed(timings, "search"):
             if fusion is None:
-                found = gallery.search(embeddings[0], k, mode)
+                found = gallery.search(embeddings[0], k, mode, among)
             else:
-                found = gallery.search_together(_make_probes(made, embeddings, fusion), k)
+                found = gallery.search_together(_make_probes(made, embeddings, fusion), k, among)
         return IdentifyResult(
             reconstructions=tuple(made),
             search=found,
+            among=among,
             gallery_digest=gallery.digest,
             bundle_name=self.bundle.manifest.name,
             bundle_sha256=self.bundle.sha256,

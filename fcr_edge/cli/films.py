@@ -27,11 +27,17 @@ from fcr_edge.cli.options import (
     GalleryOption,
     JsonOption,
     KeyFileOption,
+    OnlyAgeOption,
+    OnlyHeightOption,
+    OnlySexOption,
     PassphraseOption,
     SexOption,
+    SinceOption,
     UnsignedOption,
+    UntilOption,
     ViewChoice,
     XrayArgument,
+    read_among,
     read_conditions,
 )
 
@@ -66,6 +72,11 @@ def identify(
     k: Annotated[int, typer.Option("-k", min=1, help="Candidates to list.")] = 10,
     out: Annotated[Path | None, typer.Option(help="Folder for pictures and result.json.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every face.")] = False,
+    only_sex: OnlySexOption = None,
+    only_age: OnlyAgeOption = None,
+    only_height: OnlyHeightOption = None,
+    missing_since: SinceOption = "",
+    missing_until: UntilOption = "",
     force: ForceOption = False,
     device: DeviceOption = DeviceChoice.auto,
     key_file: KeyFileOption = None,
@@ -77,6 +88,7 @@ def identify(
 
     views = cast("list[View]", [choice.value for choice in view]) if view else None
     conditions = read_conditions(sex, age, bmi)
+    among = read_among(only_sex, only_age, only_height, missing_since, missing_until)
     if out is not None:
         report.make_folder(out)
     with contextlib.ExitStack() as stack:
@@ -85,7 +97,7 @@ def identify(
             make_ready(choose_bundle(bundle, people, allow_unsigned), device)
         )
         mode: Mode = "exact" if exact else "auto"
-        result = identifier.identify(xrays, people, k, mode, conditions, views, force)
+        result = identifier.identify(xrays, people, k, mode, conditions, views, force, among)
         if out is not None:
             report.write_report(result, people, out)
     for warning in result.warnings:
@@ -236,6 +248,7 @@ def _print_candidates(result: IdentifyResult) -> None:
     console.print(
         f"{found.mode} search of {found.people} people, recall {found.recall:.3f}"
         + (f", ef {found.ef_search}" if found.ef_search else "")
+        + (f"; {found.excluded} not among those asked for" if found.excluded else "")
         + ("" if result.fusion else "; similarity is a cosine, not a probability")
         + f"; {sum(result.timings_ms.values()):.0f} ms",
         soft_wrap=True,

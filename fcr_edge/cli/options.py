@@ -14,7 +14,7 @@ from fcr_edge.errors import GalleryError
 
 if TYPE_CHECKING:
     from fcr_edge.conditions import Conditions
-    from fcr_edge.gallery import Key
+    from fcr_edge.gallery import Among, Key
 
 LONG_ENOUGH = 15
 """Characters of a passphrase that is the only thing in the way (NIST SP 800-63B-4, 3.1.1.2)."""
@@ -99,6 +99,57 @@ PassphraseOption = Annotated[
     bool,
     typer.Option("--passphrase", help="Ask for the passphrase that locks the gallery."),
 ]
+
+
+OnlySexOption = Annotated[
+    SexChoice | None, typer.Option("--only-sex", help="Search people of this or unknown sex.")
+]
+
+
+OnlyAgeOption = Annotated[
+    str | None,
+    typer.Option("--only-age", help="Search who may have died at this age, e.g. 20-35."),
+]
+
+
+OnlyHeightOption = Annotated[
+    str | None, typer.Option("--only-height", help="Search people of this height, e.g. 160-175.")
+]
+
+
+SinceOption = Annotated[
+    str, typer.Option("--missing-since", help="Search people last seen then or later, e.g. 2019.")
+]
+
+
+UntilOption = Annotated[
+    str, typer.Option("--missing-until", help="Search people last seen then or earlier.")
+]
+
+
+def read_among(
+    sex: SexChoice | None, age: str | None, height: str | None, since: str, until: str
+) -> Among:
+    """Read whom a search is confined to. Raises GalleryError."""
+    from fcr_edge.gallery import Among
+
+    return Among(
+        sex=sex.value if sex else None,
+        age=read_span(age, "age"),
+        height=read_span(height, "height"),
+        since=since,
+        until=until,
+    )
+
+
+def read_span(text: str | None, what: str) -> tuple[int, int] | None:
+    """Read "20-35" or "20". Raises GalleryError."""
+    if text is None:
+        return None
+    low, _, high = text.partition("-")
+    if not low.strip().isdecimal() or not (high or low).strip().isdecimal():
+        raise GalleryError(f"--only-{what} is {text!r}: write two numbers, as 20-35")
+    return int(low), int(high or low)
 
 
 def read_conditions(sex: SexChoice | None, age: float | None, bmi: float | None) -> Conditions:

@@ -24,11 +24,18 @@ from fcr_edge.cli.options import (
     GalleryOption,
     JsonOption,
     KeyFileOption,
+    OnlyAgeOption,
+    OnlyHeightOption,
+    OnlySexOption,
     PassphraseOption,
     PlainOption,
+    SinceOption,
     UnsignedOption,
+    UntilOption,
+    read_among,
     read_new_key,
 )
+from fcr_edge.errors import DataError
 
 if TYPE_CHECKING:
     from fcr_edge.enroll import Enrolment, EnrolReport
@@ -47,6 +54,10 @@ def enroll(
     key_file: KeyFileOption = None,
     passphrase: PassphraseOption = False,
     plain: PlainOption = False,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="What the CSV file calls a column, e.g. name=Surname; repeat it."),
+    ] = None,
     update: Annotated[
         bool, typer.Option("--update", help="Let details replace those enrolled before.")
     ] = False,
@@ -54,7 +65,7 @@ def enroll(
     """Add people with their photographs to a gallery, made if it does not exist."""
     from fcr_edge.enroll import list_people
 
-    people, skipped = list_people(source)
+    people, skipped = list_people(source, _read_columns(column or []))
     for path in skipped:
         warn(f"{path} is not taken for a photograph: skipped")
     with contextlib.ExitStack() as stack:
@@ -77,11 +88,17 @@ def list_gallery(
     gallery: GalleryOption,
     key_file: KeyFileOption = None,
     passphrase: PassphraseOption = False,
+    only_sex: OnlySexOption = None,
+    only_age: OnlyAgeOption = None,
+    only_height: OnlyHeightOption = None,
+    missing_since: SinceOption = "",
+    missing_until: UntilOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List everyone enrolled."""
+    """List everyone enrolled, or everyone who may be meant."""
+    among = read_among(only_sex, only_age, only_height, missing_since, missing_until)
     with open_gallery(gallery, key_file, passphrase) as opened:
-        people = opened.people()
+        people = [person for person in opened.people() if among.admits(person)]
     if as_json:
         print_json({"schema": "fcr-people/1", "people": [asdict(person) for person in people]})
         return
@@ -126,6 +143,13 @@ def remove_person(
     note(f"removed: {person}; copies of the file elsewhere still hold them")
 
 
+def _read_columns(pairs: list[str]) -> dict[str, str]:
+    for pair in pairs:
+        if "=" not in pair:
+            raise DataError(f"--column is {pair!r}: write ours=theirs, as name=Surname")
+    return {ours.strip(): theirs for ours, theirs in (pair.split("=", 1) for pair in pairs)}
+
+
 def _enroll_with_progress(
     people: list[Enrolment], gallery: Gallery, identifier: Identifier, update: bool
 ) -> EnrolReport:
@@ -154,5 +178,8 @@ def _tell_enrolment(report: EnrolReport, gallery: Gallery) -> None:
 
 
 def _describe(person: Person) -> str:
-    details = (person.name, person.sex, person.birth_year, person.place, person.date)
+    born = f"{person.birth_year}-{person.birth_year_to}" if person.birth_year_to else ""
+    height = f"{person.height_cm} cm" if person.height_cm else ""
+    years = born or person.birth_year
+    details = (person.name, person.sex, years, height, person.place, person.date)
     return "  ".join([person.id, *(str(detail) for detail in details if detail)])

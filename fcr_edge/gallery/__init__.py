@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fcr_edge.gallery.among import Among
 from fcr_edge.gallery.copies import back_up, restore
 from fcr_edge.gallery.locks import (
     HeadquartersKey,
@@ -26,6 +27,7 @@ from fcr_edge.gallery.records import (
 from fcr_edge.gallery.store import Gallery
 
 __all__ = [
+    "Among",
     "Candidate",
     "Event",
     "Gallery",

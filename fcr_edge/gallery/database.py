@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     Tell = Callable[[int, int], None]
 
 APPLICATION_ID = int.from_bytes(b"FCRg", "big")
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Schema 2 added two details of people (birth_year_to, height_cm), which a program of schema 1
+would take for damage; its tables are the same."""
 BUSY_TIMEOUT_MS = 5_000
 PAGES_A_STEP = 4_096
 """Pages that are copied at a time, in which no other program can write: 16 MiB."""
@@ -121,6 +123,8 @@ class Database:
         """Run a block wholly or not at all; readers inside one see one state throughout."""
         try:
             self.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            if write:
+                self._migrate()
             yield
             self.execute("COMMIT")
         except BaseException:
@@ -178,6 +182,12 @@ class Database:
     def close(self) -> None:
         """Close the file; what was committed is in it."""
         self._connection.close()
+
+    def _migrate(self) -> None:
+        """Bring an older file to this schema, inside the first change that is made to it."""
+        [(version,)] = self.execute("PRAGMA user_version")
+        if version == 1:
+            self.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def _configure(self) -> None:
         self.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
@@ -241,7 +251,7 @@ def _check_header(path: Path) -> None:
             f"gallery {path} has schema {version}, this program knows up to {SCHEMA_VERSION}: "
             "update FCR"
         )
-    if version < SCHEMA_VERSION or (write_format, read_format) != _ROLLBACK_JOURNAL:
+    if version < 1 or (write_format, read_format) != _ROLLBACK_JOURNAL:
         raise GalleryError(f"gallery {path} is damaged at its start: {RESTORE}")
 
 

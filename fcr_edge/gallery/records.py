@@ -25,7 +25,8 @@ MAX_THUMBNAIL_BYTES = 20 * 1024
 BIRTH_YEARS = range(1850, 2101)
 UNIT_TOLERANCE = 1e-3
 
-_DATE = re.compile(r"(\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?)?")
+HEIGHTS = range(50, 251)
+DATE = re.compile(r"(\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?)?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -42,12 +43,16 @@ class Person:
     sex: Sex | None = None
     """"female", "male" or None where unknown."""
     birth_year: int | None = None
-    """1850 to 2100, or None where unknown."""
+    """1850 to 2100, or None where unknown; the earliest where `birth_year_to` is given."""
     place: str = ""
     """Where the person was last seen."""
     date: str = ""
     """When the person was last seen: "2019-05-03", "2019-05", "2019" or nothing."""
     notes: str = ""
+    birth_year_to: int | None = None
+    """The latest year of birth, where only a span is known."""
+    height_cm: int | None = None
+    """50 to 250, or None where unknown."""
 
     def __post_init__(self) -> None:
         _check_id(self.id)
@@ -59,11 +64,31 @@ class Person:
             raise GalleryError(
                 f"{who}: birth year is {self.birth_year!r}: write a year from {span}"
             )
-        if not _DATE.fullmatch(self.date):
+        if self.birth_year_to is not None and not (
+            self.birth_year is not None and self.birth_year_to in range(self.birth_year, 2101)
+        ):
+            raise GalleryError(
+                f"{who}: born from {self.birth_year} to {self.birth_year_to}: write the earlier"
+                " year first"
+            )
+        if self.height_cm is not None and self.height_cm not in HEIGHTS:
+            raise GalleryError(
+                f"{who}: height is {self.height_cm!r}: write {HEIGHTS[0]} to {HEIGHTS[-1]} cm"
+            )
+        if not DATE.fullmatch(self.date):
             raise GalleryError(f"{who}: date is {self.date!r}: write it as 2019-05-03 or 2019")
         for field in ("name", "place", "notes"):
             if len(getattr(self, field)) > MAX_TEXT_LENGTH:
                 raise GalleryError(f"{who}: {field} is longer than {MAX_TEXT_LENGTH} characters")
+
+    def to_dict(self) -> dict[str, object]:
+        """Give what is known; what schema 1 did not have is left out where it is unknown."""
+        later = ("birth_year_to", "height_cm")
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if name not in later or value is not None
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +186,8 @@ class SearchResult:
     """How many people were searched."""
     passed_over: int = 0
     """How many more are enrolled without a photo that could be of a probe's view."""
+    excluded: int = 0
+    """How many more are enrolled and were not asked for (see Among)."""
 
 
 @dataclass(frozen=True)

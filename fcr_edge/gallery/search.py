@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jaxtyping import Float32, Float64, Int64, UInt64
+    from jaxtyping import Bool, Float32, Float64, Int64, UInt64
 
     from fcr_edge.gallery.records import Mode, Probe, View
 
@@ -108,11 +108,21 @@ class ExactSearcher:
     def __init__(self, faces: Faces) -> None:
         self._faces = faces
 
-    def propose(self, probe: Float32[np.ndarray, " d"], k: int) -> Int64[np.ndarray, " m"]:
-        """Give the faces that are, within rounding, as near as the k-th person's nearest."""
+    def propose(
+        self,
+        probe: Float32[np.ndarray, " d"],
+        k: int,
+        admitted: Bool[np.ndarray, " p"] | None = None,
+    ) -> Int64[np.ndarray, " m"]:
+        """Give the faces that are, within rounding, as near as the k-th person's nearest.
+
+        `admitted` says of each person whether they count; None admits everybody.
+        """
         similarities = self._faces.matrix @ probe
-        if k >= self._faces.people:
-            return np.arange(len(similarities))
+        if admitted is not None:
+            similarities[~admitted[self._faces.owners]] = -np.inf
+        if k >= (self._faces.people if admitted is None else admitted.sum()):
+            return np.flatnonzero(similarities > -np.inf)
         nearest = np.maximum.reduceat(similarities, self._faces.first_rows)
         kth = np.partition(nearest, -k)[-k]
         # The float32 product of two unit vectors errs by up to dimension x epsilon (Higham 2002,
@@ -212,14 +222,20 @@ def rank(
 
 
 def rank_together(
-    faces: Faces, views: Sequence[View | None], probes: Sequence[Probe], k: int
+    faces: Faces,
+    views: Sequence[View | None],
+    probes: Sequence[Probe],
+    k: int,
+    admitted: Bool[np.ndarray, " p"] | None = None,
 ) -> JointRanking:
     """Order everybody by all probes together, and keep the first k; every face is compared.
 
     A probe is compared with the faces of its view and with those of unknown view. Among equal
-    scores the lower person id comes first.
+    scores the lower person id comes first. `admitted` says of each person whether they count.
     """
     found = [_compare(faces, views, probe) for probe in probes]
+    if admitted is not None:
+        found = [np.where(admitted[faces.owners], row, -np.inf) for row in found]
     best = np.stack([np.maximum.reduceat(row, faces.first_rows) for row in found])
     known = np.isfinite(best)
     scaled = [(row - probe.mean) / probe.sd for row, probe in zip(best, probes, strict=True)]

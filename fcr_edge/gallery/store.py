@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fcr_edge.errors import GalleryError
+from fcr_edge.gallery.among import EVERYBODY, Among
 from fcr_edge.gallery.database import RESTORE, Database
 from fcr_edge.gallery.keys import ClearCells, SealedCells
 from fcr_edge.gallery.locks import (
@@ -31,7 +32,7 @@ from fcr_edge.gallery.records import (
     check_unit,
     explain_difference,
 )
-from fcr_edge.gallery.search import Faces, Index, rank, rank_together, to_unit
+from fcr_edge.gallery.search import ExactSearcher, Faces, Index, rank, rank_together, to_unit
 from fcr_edge.gallery.tables import (
     Entry,
     Header,
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from jaxtyping import Float32
+    from jaxtyping import Bool, Float32
 
     from fcr_edge.gallery.keys import Cells
     from fcr_edge.gallery.locks import Key
@@ -336,7 +337,11 @@ class Gallery:
             return self._tables.read_events(self._read_state())
 
     def search(
-        self, embedding: Float32[np.ndarray, " d"], k: int = 10, mode: Mode = "auto"
+        self,
+        embedding: Float32[np.ndarray, " d"],
+        k: int = 10,
+        mode: Mode = "auto",
+        among: Among = EVERYBODY,
     ) -> SearchResult:
         """Find the people whose photos are most similar to a probe.
 
@@ -345,10 +350,12 @@ class Gallery:
             k: How many candidates, 1 or more; fewer come back where fewer are enrolled.
             mode: "exact" compares every face; "hnsw" asks a graph, built at the first such search,
                 and orders exactly what it proposes; "auto" is exact up to a million
-                faces.
+                faces. Confined to some people every search is exact.
+            among: Whom the search is confined to.
 
         Raises:
-            GalleryError: The gallery is empty or damaged, or an argument cannot be used.
+            GalleryError: The gallery is empty or damaged, nobody in it is among those asked for,
+                or an argument cannot be used.
         """
         if k < 1 or mode not in ("auto", "exact", "hnsw"):
             raise GalleryError(f"k={k}, mode={mode!r}: k is 1 or more, mode auto, exact or hnsw")
@@ -356,9 +363,17 @@ class Gallery:
         snapshot = self._read(faces=True)
         if snapshot.index is None:
             raise GalleryError(f"gallery {self.path} is empty: enroll people first")
-        probe = to_unit(embedding)
+        probe, faces = to_unit(embedding), snapshot.index.faces
+        admitted = self._admit(snapshot, among)
+        if admitted is not None:
+            ranking = rank(faces, ExactSearcher(faces).propose(probe, k, admitted), probe, k)
+            people = int(admitted.sum())
+            excluded = len(snapshot.entries) - people
+            return SearchResult(
+                snapshot.to_candidates(ranking), "exact", None, 1.0, people, excluded=excluded
+            )
         searcher = snapshot.index.searcher(mode)
-        ranking = rank(snapshot.index.faces, searcher.propose(probe, k), probe, k)
+        ranking = rank(faces, searcher.propose(probe, k), probe, k)
         return SearchResult(
             candidates=snapshot.to_candidates(ranking),
             mode=searcher.mode,
@@ -367,12 +382,15 @@ class Gallery:
             people=len(snapshot.entries),
         )
 
-    def search_together(self, probes: Sequence[Probe], k: int = 10) -> SearchResult:
+    def search_together(
+        self, probes: Sequence[Probe], k: int = 10, among: Among = EVERYBODY
+    ) -> SearchResult:
         """Find the people most similar to several films of one skull; every face is compared.
 
         Args:
             probes: The face of each film, with its view and scale; embeddings as in search.
             k: How many candidates, 1 or more; fewer come back where fewer can be compared.
+            among: Whom the search is confined to.
 
         Raises:
             GalleryError: The gallery is empty, damaged or without a photo of these views, or an
@@ -385,21 +403,36 @@ class Gallery:
         snapshot = self._read(faces=True, views=True)
         if snapshot.index is None or snapshot.views is None:
             raise GalleryError(f"gallery {self.path} is empty: enroll people first")
-        ranking = rank_together(snapshot.index.faces, snapshot.views, probes, k)
+        admitted = self._admit(snapshot, among)
+        ranking = rank_together(snapshot.index.faces, snapshot.views, probes, k, admitted)
         if not ranking.people:
             shown = " or ".join(sorted({probe.view for probe in probes}))
             raise GalleryError(
                 f"gallery {self.path} has no {shown} photo: search with a film of another view, or"
                 " enroll photos of this one"
             )
+        excluded = 0 if admitted is None else int((~admitted).sum())
         return SearchResult(
             candidates=snapshot.to_joint_candidates(ranking),
             mode="exact",
             ef_search=None,
             recall=1.0,
             people=ranking.people,
-            passed_over=len(snapshot.entries) - ranking.people,
+            passed_over=len(snapshot.entries) - excluded - ranking.people,
+            excluded=excluded,
         )
+
+    def _admit(self, snapshot: _Snapshot, among: Among) -> Bool[np.ndarray, " p"] | None:
+        """Say of everybody whether they are asked for; None if everybody is."""
+        if among.everybody:
+            return None
+        admitted = np.array([among.admits(entry.person) for entry in snapshot.entries])
+        if not admitted.any():
+            raise GalleryError(
+                f"none of the {len(admitted)} people in gallery {self.path} is among those asked"
+                " for: ask for a wider span, or for everybody"
+            )
+        return admitted
 
     def _read_state(self) -> State:
         try:
@@ -502,7 +535,7 @@ class _Snapshot:
         content = hashlib.sha256()
         for entry in self.entries:
             photos = [[photo.sha256, photo.content] for photo in _by_hash(entry)]
-            content.update(to_json([vars(entry.person), photos]) + b"\n")
+            content.update(to_json([entry.person.to_dict(), photos]) + b"\n")
         return content.digest()
 
     def to_candidates(self, ranking: Ranking) -> list[Candidate]:

@@ -173,7 +173,7 @@ class Tables:
         """Write a person's row, new or changed, and count it."""
         self._strike(state, entry.row)
         photos = [dataclasses.astuple(photo) for photo in entry.photos]
-        record = self._cells.seal(to_json([vars(entry.person), photos]), _record_of(entry.row))
+        record = self._cells.seal(to_json([entry.person.to_dict(), photos]), _record_of(entry.row))
         self._database.execute(
             "INSERT INTO person VALUES (?, ?, ?) "
             "ON CONFLICT (id) DO UPDATE SET record = excluded.record",

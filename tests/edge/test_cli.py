@@ -136,6 +136,36 @@ def test_a_gallery_is_made_locked_and_locked_anew(tmp_path: Path) -> None:
     assert "can be read by anyone" in opened.stderr
 
 
+def test_a_search_is_confined_to_whom_the_examiner_asks_for(tmp_path: Path) -> None:
+    photos, file, table = demo_folder() / "photos", tmp_path / "db.bin", tmp_path / "people.csv"
+    table.write_text(
+        "Number,file,sex,Born,height_cm,date\n"
+        f"anna,{photos / 'p00001_frontal.jpg'},female,1980-1982,171,2019\n"
+        f"ben,{photos / 'p00002_frontal.jpg'},male,1950,,2019\n"
+        f"cem,{photos / 'p00003_frontal.jpg'},,,,\n"
+    )
+    names = ("--column", "person=Number", "--column", "birth_year=Born")
+    asked = ("--only-sex", "female", "--only-age", "30-45", "--missing-since", "2018")
+
+    enrolled = run("enroll", table, "-g", file, "--plain", *names)
+    listed = run("gallery", "list", "-g", file, *asked)
+    found = run("identify", XRAY, "-g", file, *asked, "--json")
+    shown = run("identify", XRAY, "-g", file, *asked)
+    nobody = run("identify", XRAY, "-g", file, "--only-sex", "female", "--only-age", "3")
+    wrong = run("identify", XRAY, "-g", file, "--only-age", "young")
+
+    assert enrolled.exit_code == 0, enrolled.stderr
+    assert listed.stdout == "anna  female  1980-1982  171 cm  2019\ncem\n"
+    record = json.loads(found.stdout)
+    assert {one["person"]["id"] for one in record["candidates"]} == {"anna", "cem"}
+    assert (record["gallery"]["people"], record["gallery"]["excluded"]) == (2, 1)
+    assert record["among"]["age"] == [30, 45]
+    assert record["among"]["year"] >= 2026
+    assert "1 not among those asked for" in shown.stdout
+    assert nobody.exit_code == 0, "cem may be anybody"
+    assert (wrong.exit_code, "--only-age is 'young'" in wrong.stderr) == (3, True)
+
+
 def test_a_gallery_is_copied_checked_and_put_back(gallery_file: Path, tmp_path: Path) -> None:
     file, copy = tmp_path / "db.bin", tmp_path / "copy.bin"
     shutil.copy(gallery_file, file)

@@ -55,6 +55,9 @@ def test_table_gives_details_and_views(tmp_path: Path) -> None:
         pytest.param("person,file\na,\n", "line 2: the file is missing", id="no file"),
         pytest.param("person,file,sex\na,1.png,x\n", "line 2: 'x' is not one of", id="sex"),
         pytest.param("person,file,birth_year\na,1.png,old\n", "line 2", id="year"),
+        pytest.param("person,file,birth_year\na,1.png,1990-1980\n", "line 2", id="years"),
+        pytest.param("person,file,height_cm\na,1.png,tall\n", "line 2: height_cm", id="height"),
+        pytest.param("person,file,height_cm\na,1.png,17\n", "line 2.*50 to 250", id="short"),
         pytest.param(
             "person,file,name\na,1.png,Anna\na,2.png,Ben\n", "line 3: .* otherwise", id="two names"
         ),
@@ -77,3 +80,43 @@ def test_table_that_is_a_picture_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match="CSV"):
         list_people(tmp_path / "a.png")
+
+
+def test_spans_and_heights_are_read(tmp_path: Path) -> None:
+    (tmp_path / "people.csv").write_text(
+        "person,file,birth_year,height_cm\na,1.png,1985-1990,171\nb,2.png,1985,\nc,3.png,,\n"
+    )
+
+    people, _ = list_people(tmp_path / "people.csv")
+
+    found = [(p.person.birth_year, p.person.birth_year_to, p.person.height_cm) for p in people]
+    assert found == [(1985, 1990, 171), (1985, None, None), (None, None, None)]
+
+
+def test_a_table_may_call_its_columns_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "export.csv").write_text(
+        "Case No,Photo,Surname,sex,Officer\nM-17,1.png,Kova\u010d,male,7\n", encoding="utf-8"
+    )
+    columns = {"person": "Case No", "file": "Photo", "name": "Surname"}
+
+    ((entry,), _) = list_people(tmp_path / "export.csv", columns)
+
+    assert (entry.person.id, entry.person.name, entry.person.sex) == ("M-17", "Kova\u010d", "male")
+    assert entry.photos == ((tmp_path / "1.png", None),)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"person": "Case", "file": "Photo"}, "has no column Case: it has Case No, Photo"),
+        ({"surname": "Photo"}, "there is no column surname to fill"),
+        ({"person": "Case No"}, "lacks the column file"),
+    ],
+)
+def test_a_wrong_map_of_columns_is_explained(
+    tmp_path: Path, columns: dict[str, str], message: str
+) -> None:
+    (tmp_path / "export.csv").write_text("Case No,Photo\nM-17,1.png\n")
+
+    with pytest.raises(DataError, match=message):
+        list_people(tmp_path / "export.csv", columns)
