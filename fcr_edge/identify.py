@@ -14,7 +14,7 @@ import numpy as np
 from fcr_edge import film, imaging, reading, sandbox, soft_tissue, understanding
 from fcr_edge.bundle import Bundle, read_manifest
 from fcr_edge.conditions import Conditions, describe_told
-from fcr_edge.errors import BundleError, ConfigError
+from fcr_edge.errors import BundleError, ConfigError, GalleryError
 from fcr_edge.gallery.among import EVERYBODY
 from fcr_edge.manifest import MANIFEST_NAME
 from fcr_edge.sessions import open_network
@@ -163,6 +163,7 @@ class Identifier:
         views: Sequence[View] | None = None,
         force: bool = False,
         among: Among = EVERYBODY,
+        log: bool = True,
     ) -> IdentifyResult:
         """Rank the people of the gallery by similarity to the face made from the X-rays.
 
@@ -178,6 +179,8 @@ class Identifier:
                 model, and believed where it has one.
             force: Take a film that the film model refuses, with a warning.
             among: Whom the search is confined to.
+            log: Whether the gallery's log gets an entry. Where it cannot be written, the result
+                has a warning.
 
         Raises ImageError, FilmError, ConfigError for a condition that the translator does not
         take or films that cannot be put together, and GalleryError for another embedder or an
@@ -200,6 +203,7 @@ class Identifier:
                 found = gallery.search(embeddings[0], k, mode, among)
             else:
                 found = gallery.search_together(_make_probes(made, embeddings, fusion), k, among)
+        unlogged = _log(gallery, made, self.bundle.sha256, found) if log else ()
         return IdentifyResult(
             reconstructions=tuple(made),
             search=found,
@@ -212,6 +216,7 @@ class Identifier:
             warnings=(
                 *(warning for each in made for warning in each.warnings),
                 *_warn_of_films(made, found),
+                *unlogged,
                 *self._warnings(gallery, conditions),
             ),
             fusion=fusion,
@@ -390,6 +395,18 @@ def _refuse_twins(made: Sequence[Reconstruction]) -> None:
     if len({each.xray_sha256 for each in made}) < len(made):
         names = " and ".join(str(each.xray) for each in made)
         raise ConfigError(f"{names} are the same film: give another film of the skull, or one")
+
+
+def _log(
+    gallery: Gallery, made: Sequence[Reconstruction], bundle: str, found: SearchResult
+) -> tuple[str, ...]:
+    """Enter a search into the gallery's log; gives a warning where that fails."""
+    films = [each.xray_sha256 for each in made]
+    try:
+        gallery.log_search(films, bundle, [one.person.id for one in found.candidates])
+    except GalleryError as error:
+        return (f"this search is not in the gallery's log: {error}",)
+    return ()
 
 
 def _warn_of_films(made: Sequence[Reconstruction], found: SearchResult) -> Iterator[str]:

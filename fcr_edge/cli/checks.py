@@ -66,7 +66,9 @@ def bench(
             people = stack.enter_context(demo.make_gallery(place, ready))
         tick = stack.enter_context(progress("measuring", repeats))
         stages = latency.measure(
-            lambda: ready.identify([chosen_xray], people).timings_ms, repeats, progress=tick
+            lambda: ready.identify([chosen_xray], people, log=False).timings_ms,
+            repeats,
+            progress=tick,
         )
         machine = {
             **latency.describe_machine(),

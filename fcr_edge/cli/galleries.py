@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,6 +28,14 @@ from fcr_edge.cli.options import (
     read_key,
     read_new_key,
 )
+
+if TYPE_CHECKING:
+    from fcr_edge.gallery import Event
+
+_SHOWN = 12
+"""Digits of a hash that are shown."""
+_NAMED = 5
+"""Candidates of a search that are named."""
 
 GalleryArgument = Annotated[Path, typer.Argument(help="The gallery, e.g. db.bin.")]
 
@@ -137,6 +145,40 @@ def compact(
         saved = opened.compact()
     note(f"{saved} bytes given back")
     typer.echo(gallery)
+
+
+def audit(
+    gallery: GalleryArgument,
+    key_file: KeyFileOption = None,
+    passphrase: PassphraseOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check the log and show it: who enrolled, removed and searched for whom, and when."""
+    with open_gallery(gallery, key_file, passphrase) as opened:
+        events, names = opened.history(), opened.name_hashes()
+    if as_json:
+        rows = [{**asdict(event), "person_id": names.get(event.person)} for event in events]
+        print_json({"schema": "fcr-gallery-log/1", "events": rows})
+        return
+    for event in events:
+        typer.echo(_describe(event, names))
+    note(f"{len(events)} entries, unbroken; people who were removed are shown by a hash")
+
+
+def _describe(event: Event, names: dict[str, str]) -> str:
+    """Put an event into a line: people by their ids while they are enrolled."""
+    named = [names.get(one, one[:_SHOWN]) for one in (event.person, *event.candidates) if one]
+    what = {
+        "enroll": f"{event.photos} photographs",
+        "remove": f"{event.photos} photographs",
+        "rekey": f"{event.photos} photographs",
+        "search": f"film {' and '.join(film[:_SHOWN] for film in event.films)}, found",
+    }[event.action]
+    more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    return (
+        f"{event.number:6}  {event.time}  {event.operator or '-'}  {event.action:6}  {what}"
+        f"  {' '.join(named[:_NAMED])}{more}"
+    )
 
 
 def keygen(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Sex = Literal["female", "male"]
 View = Literal["frontal", "lateral"]
 Mode = Literal["auto", "exact", "hnsw"]
-Action = Literal["enroll", "remove", "rekey"]
+Action = Literal["enroll", "remove", "rekey", "search"]
 
 MAX_ID_LENGTH = 64
 MAX_TEXT_LENGTH = 10_000
@@ -192,19 +192,29 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class Event:
-    """One entry of a gallery's log."""
+    """One entry of a gallery's log: a change of it, or a search in it."""
 
+    number: int
+    """Counted from 1."""
     generation: int
-    """The state of the gallery that this change made, counted from 1."""
+    """The state of the gallery that a change made, or that was searched."""
     time: str
     """UTC, ISO 8601, to the second."""
     action: Action
-    person: str
+    operator: str = ""
+    """Who did it: the name of the account and of the machine, unless the program said another."""
+    person: str = ""
     """Hash of the person's id, keyed where the gallery is encrypted: a removed name is gone.
-    Empty where the whole gallery was changed. After a change of keys the hashes of people removed
+    Empty where nobody in particular is meant. After a change of keys the hashes of people removed
     before are those of the old key."""
-    photos: int
+    photos: int = 0
     """Photos added or removed, or sealed anew."""
+    films: tuple[str, ...] = ()
+    """SHA-256 of each film searched with."""
+    bundle: str = ""
+    """SHA-256 of the manifest of the bundle searched with."""
+    candidates: tuple[str, ...] = ()
+    """The hash of each candidate's id, the most similar first."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ import contextlib
 import dataclasses
 import difflib
 import functools
+import getpass
 import hashlib
+import platform
 import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -37,6 +39,7 @@ from fcr_edge.gallery.tables import (
     Entry,
     Header,
     PhotoRef,
+    Searched,
     State,
     Tables,
     digest_photo,
@@ -75,12 +78,15 @@ class Gallery:
             result = gallery.search(probe, k=10)
     """
 
-    def __init__(self, database: Database, header: Header, cells: Cells) -> None:
+    def __init__(
+        self, database: Database, header: Header, cells: Cells, operator: str | None
+    ) -> None:
         """Use create or open."""
+        who = name_operator() if operator is None else operator
         self._database = database
         self._header = header
         self._cells = cells
-        self._tables = Tables(database, cells, header.dimension)
+        self._tables = Tables(database, cells, header.dimension, who)
         self._snapshot = _Snapshot(generation=-1)
 
     @classmethod
@@ -91,6 +97,7 @@ class Gallery:
         dimension: int,
         key: str | bytes | None = None,
         headquarters: bytes | None = None,
+        operator: str | None = None,
     ) -> Gallery:
         """Make a new, empty gallery.
 
@@ -101,6 +108,7 @@ class Gallery:
             key: A passphrase, or the 32 bytes of read_key_file; None leaves all in clear.
             headquarters: A public key whose owner can open the gallery, too (see
                 read_headquarters_public_key).
+            operator: Whom the log names; None for the account and the machine.
 
         Raises:
             GalleryError: The file exists or cannot be written, or an argument cannot be used.
@@ -112,7 +120,7 @@ class Gallery:
             )
         header, cells = _lock(Header(str(uuid.uuid4()), fingerprint, dimension), key, headquarters)
         database = Database.create(path)
-        gallery = cls(database, header, cells)
+        gallery = cls(database, header, cells, operator)
         try:
             with database.transaction(write=True):
                 database.write_schema()
@@ -125,7 +133,13 @@ class Gallery:
         return gallery
 
     @classmethod
-    def open(cls, path: Path, key: Key | None = None, ask: Ask = lambda kinds: None) -> Gallery:
+    def open(
+        cls,
+        path: Path,
+        key: Key | None = None,
+        ask: Ask = lambda kinds: None,
+        operator: str | None = None,
+    ) -> Gallery:
         """Open a gallery, after checking the whole file.
 
         Args:
@@ -133,6 +147,7 @@ class Gallery:
             key: What the gallery was locked with, or headquarters' key; None for one in clear.
             ask: Called where no key was given and one is needed, with the kinds of lock it has
                 ("passphrase", "key-file", "headquarters").
+            operator: Whom the log names; None for the account and the machine.
 
         Raises:
             GalleryError: The file is missing, damaged, of another kind or newer than this
@@ -141,7 +156,7 @@ class Gallery:
         database = Database.open(path)
         try:
             header = read_header(database)
-            gallery = cls(database, header, _unlock(header, key, ask, path))
+            gallery = cls(database, header, _unlock(header, key, ask, path), operator)
             gallery._read_state()
         except BaseException:
             database.close()
@@ -331,8 +346,29 @@ class Gallery:
         self._database.compact()
         return before - self.path.stat().st_size
 
+    def log_search(self, films: Sequence[str], bundle: str, candidates: Sequence[str]) -> None:
+        """Enter a search into the log.
+
+        Args:
+            films: SHA-256 of each film.
+            bundle: SHA-256 of the manifest of the bundle.
+            candidates: Ids of the people found, the most similar first.
+
+        Raises GalleryError where the file cannot be written.
+        """
+        with self._changing() as state:
+            searched = Searched(tuple(films), bundle, tuple(candidates))
+            self._tables.append_event(state, "search", searched=searched)
+
+    def name_hashes(self) -> dict[str, str]:
+        """Give the ids of everybody enrolled by the hashes that stand for them in the log."""
+        return {self._tables.hash_id(person.id): person.id for person in self.people()}
+
     def history(self) -> list[Event]:
-        """Give every change, oldest first. Raises GalleryError if the log was tampered with."""
+        """Give every change and search, oldest first.
+
+        Raises GalleryError if the log was tampered with.
+        """
         with self._database.transaction(write=False):
             return self._tables.read_events(self._read_state())
 
@@ -449,9 +485,9 @@ class Gallery:
         """Run a block as one change of the gallery: all of it, or nothing."""
         with self._database.transaction(write=True):
             state = self._read_state()
-            generation = state.generation
+            events = state.events
             yield state
-            if state.generation != generation:
+            if state.events != events:
                 self._tables.write_state(state)
 
     def _enroll(
@@ -569,6 +605,15 @@ class _Snapshot:
 def _by_hash(entry: Entry) -> list[PhotoRef]:
     """Give a person's photos in an order that does not depend on when they were enrolled."""
     return sorted(entry.photos, key=lambda photo: photo.sha256)
+
+
+def name_operator() -> str:
+    """Name the account and the machine, as the log does."""
+    try:
+        account = getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        account = "unknown"
+    return f"{account}@{platform.node()}"
 
 
 def _lock(

@@ -69,11 +69,25 @@ class State:
     """Sum of a hash of every person's row: a row taken away, added or put back shows."""
     log_head: str = ""
     """Hash of the last log entry, hexadecimal."""
+    events: int = 0
+    """Entries of the log."""
 
     def take_row(self) -> int:
         """Give a row number that was never used."""
         self.next_row += 1
         return self.next_row - 1
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search is logged with."""
+
+    films: tuple[str, ...]
+    """SHA-256 of each film."""
+    bundle: str
+    """SHA-256 of the bundle's manifest."""
+    candidates: tuple[str, ...]
+    """Ids of people, the most similar first."""
 
 
 @dataclass(frozen=True)
@@ -135,16 +149,19 @@ def digest_photo(photo: Photo) -> str:
 class Tables:
     """Reads and writes rows inside the caller's transaction."""
 
-    def __init__(self, database: Database, cells: Cells, dimension: int) -> None:
+    def __init__(self, database: Database, cells: Cells, dimension: int, operator: str) -> None:
         self._database = database
         self._cells = cells
         self._dimension = dimension
+        self._operator = operator
 
     def read_state(self) -> State:
         """Read the state. Raises GalleryError if it is damaged."""
         rows = self._database.execute("SELECT value FROM meta WHERE key = 'state'")
         with self._expecting("the state"):
-            return State(**json.loads(self._cells.unseal(rows[0][0], _STATE)))
+            found = json.loads(self._cells.unseal(rows[0][0], _STATE))
+            # In schema 1 each change was one entry of the log, and nothing else was.
+            return State(**{"events": found["generation"], **found})
 
     def write_state(self, state: State) -> None:
         """Write the state."""
@@ -251,12 +268,33 @@ class Tables:
                 raise DamagedCellError
         return views
 
-    def append_event(self, state: State, action: Action, person_id: str, photos: int) -> None:
-        """Count a change and log it: each entry hashes the one before, the state the last."""
-        state.generation += 1
-        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        who = self._lookup(person_id).hex() if person_id else ""
-        self._write_event(state, Event(state.generation, now, action, who, photos))
+    def append_event(
+        self,
+        state: State,
+        action: Action,
+        person_id: str = "",
+        photos: int = 0,
+        searched: Searched | None = None,
+    ) -> None:
+        """Log a change, and count it, or a search: each entry hashes the one before."""
+        state.generation += searched is None
+        event = Event(
+            number=state.events + 1,
+            generation=state.generation,
+            time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            action=action,
+            operator=self._operator,
+            person=self.hash_id(person_id) if person_id else "",
+            photos=photos,
+            films=searched.films if searched else (),
+            bundle=searched.bundle if searched else "",
+            candidates=tuple(map(self.hash_id, searched.candidates)) if searched else (),
+        )
+        self._write_event(state, event)
+
+    def hash_id(self, person_id: str) -> str:
+        """Give the hash by which the log names a person."""
+        return self._lookup(person_id).hex()
 
     def rekey(self, cells: Cells, state: State, tell: Tell) -> Tables:
         """Seal every cell anew, and give the tables that read them.
@@ -264,19 +302,20 @@ class Tables:
         `tell` is called with (photos done, all). Raises GalleryError unless everything is there
         and sound.
         """
-        fresh = Tables(self._database, cells, self._dimension)
+        fresh = Tables(self._database, cells, self._dimension, self._operator)
         events, entries = self.read_events(state), self.read_entries(state)
         photos = [photo.row for entry in entries for photo in entry.photos]
         self._database.execute("DELETE FROM person")
         self._database.execute("DELETE FROM log")
-        state.people, state.roster, state.log_head = 0, 0, ""
+        state.people, state.roster, state.log_head, state.events = 0, 0, "", 0
         for entry in entries:
             fresh.write_entry(state, entry)
-        names = {self._lookup(entry.person.id).hex(): entry.person.id for entry in entries}
+        people = [entry.person.id for entry in entries]
+        renamed = {self.hash_id(one): fresh.hash_id(one) for one in people}
         for event in events:
-            known = names.get(event.person)
-            who = fresh._lookup(known).hex() if known else event.person
-            fresh._write_event(state, dataclasses.replace(event, person=who))
+            who = renamed.get(event.person, event.person)
+            found = tuple(renamed.get(one, one) for one in event.candidates)
+            fresh._write_event(state, dataclasses.replace(event, person=who, candidates=found))
         for done, row in enumerate(photos):
             tell(done, len(photos))
             for place in _PHOTO_CELLS:
@@ -297,10 +336,10 @@ class Tables:
         )
 
     def _write_event(self, state: State, event: Event) -> None:
-        sealed = self._cells.seal(to_json(dataclasses.asdict(event)), _event_of(event.generation))
+        sealed = self._cells.seal(to_json(dataclasses.asdict(event)), _event_of(event.number))
         link = _link(bytes.fromhex(state.log_head), sealed)
-        state.log_head = link.hex()
-        self._database.execute("INSERT INTO log VALUES (?, ?, ?)", event.generation, sealed, link)
+        state.log_head, state.events = link.hex(), event.number
+        self._database.execute("INSERT INTO log VALUES (?, ?, ?)", event.number, sealed, link)
 
     def read_events(self, state: State) -> list[Event]:
         """Read the log, oldest first. Raises GalleryError if one was changed or is missing."""
@@ -311,8 +350,8 @@ class Tables:
                 link = _link(link, cast("bytes", sealed))
                 if link != hashed:
                     raise DamagedCellError
-                events.append(Event(**json.loads(plain)))
-            if link.hex() != state.log_head:
+                events.append(_to_event(json.loads(plain)))
+            if link.hex() != state.log_head or len(events) != state.events:
                 raise DamagedCellError
         return events
 
@@ -359,6 +398,11 @@ def _vector_of(row: int) -> Place:
 
 def _event_of(row: int) -> Place:
     return Place("log", row, "event")
+
+
+def _to_event(found: dict[str, Any]) -> Event:
+    lists = {name: tuple(found.get(name, ())) for name in ("films", "candidates")}
+    return Event(**{"number": found["generation"], **found, **lists})  # schema 1 had no number
 
 
 def _describe(photo: Photo) -> bytes:

@@ -47,10 +47,16 @@ def test_identify_json_is_one_document_on_stdout(gallery_file: Path) -> None:
     assert record["device"]["device"] in ("cpu", "cuda")
 
 
-def test_identify_writes_only_into_the_folder_named(gallery_file: Path, tmp_path: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in gallery_file.parent.iterdir()}
+def test_identify_writes_into_the_folder_named_and_the_log(
+    gallery_file: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "gallery" / "db.bin"
+    file.parent.mkdir()
+    shutil.copy(gallery_file, file)
+    with Gallery.open(file) as gallery:
+        before, events = gallery.verify(), len(gallery.history())
 
-    done = run("identify", XRAY, "--gallery", gallery_file, "--out", tmp_path / "case")
+    done = run("identify", XRAY, "--gallery", file, "--out", tmp_path / "case")
 
     assert done.exit_code == 0
     assert {path.name for path in (tmp_path / "case").iterdir()} == {
@@ -60,7 +66,10 @@ def test_identify_writes_only_into_the_folder_named(gallery_file: Path, tmp_path
         "skull.png",
         "face.png",
     }
-    assert {path: path.stat().st_mtime_ns for path in gallery_file.parent.iterdir()} == before
+    assert [path.name for path in file.parent.iterdir()] == ["db.bin"]
+    with Gallery.open(file) as gallery:
+        assert gallery.verify() == before
+        assert len(gallery.history()) == events + 1
 
 
 def test_enroll_list_show_remove(tmp_path: Path) -> None:
@@ -164,6 +173,32 @@ def test_a_search_is_confined_to_whom_the_examiner_asks_for(tmp_path: Path) -> N
     assert "1 not among those asked for" in shown.stdout
     assert nobody.exit_code == 0, "cem may be anybody"
     assert (wrong.exit_code, "--only-age is 'young'" in wrong.stderr) == (3, True)
+
+
+def test_the_audit_says_who_searched_for_what(gallery_file: Path, tmp_path: Path) -> None:
+    file = tmp_path / "db.bin"
+    shutil.copy(gallery_file, file)
+
+    found = json.loads(run("identify", XRAY, "-g", file, "-k", "7", "--json").stdout)
+    benched = run("bench", "--gallery", file, "--repeats", "2", "--json")
+    names = [one["person"]["id"] for one in found["candidates"]]
+    run("gallery", "remove", names[1], "-g", file, "--yes")
+    shown = run("gallery", "audit", file)
+    told = json.loads(run("gallery", "audit", file, "--json").stdout)
+
+    assert benched.exit_code == 0, benched.stderr
+    search, removal = told["events"][-2:]
+    assert (search["action"], removal["action"]) == ("search", "remove"), "timing logs nothing"
+    assert search["films"] == [found["films"][0]["xray"]["sha256"]]
+    assert search["bundle"] == found["bundle"]["manifest_sha256"]
+    assert len(search["candidates"]) == 7
+    assert "@" in search["operator"]
+    line = shown.stdout.splitlines()[-2]
+    assert names[0] in line
+    assert names[1] not in line
+    assert search["candidates"][1][:12] in line
+    assert "and 2 more" in line
+    assert "unbroken" in shown.stderr
 
 
 def test_a_gallery_is_copied_checked_and_put_back(gallery_file: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import platform
 import sqlite3
 import subprocess
 import sys
@@ -327,6 +328,41 @@ def test_the_log_names_every_change_and_no_person(path: Path, key: Key | None) -
         (2, "remove", 2),
     ]
     assert events[0].person == events[1].person != ANA.id
+
+
+@both_kinds
+def test_a_search_is_logged_and_changes_nothing_else(path: Path, key: Key | None) -> None:
+    with make_gallery(path, key, people=3) as gallery:
+        before, generation = gallery.digest, gallery.generation
+        snapshot = gallery._read(faces=True)
+
+        gallery.log_search(["f" * 64], "b" * 64, ["q00002", "q00000"])
+
+        assert (gallery.digest, gallery.generation) == (before, generation)
+        assert gallery._read() is snapshot, "nothing is read again for a search that was logged"
+        gallery.remove("q00000")
+        search, removal = gallery.history()[-2:]
+        names = gallery.name_hashes()
+        assert gallery.verify().people == 2
+
+    assert (search.number, search.generation, removal.number, removal.generation) == (4, 3, 5, 4)
+    assert (search.films, search.bundle) == (("f" * 64,), "b" * 64)
+    assert [names.get(one) for one in search.candidates] == ["q00002", None]
+    assert removal.person == search.candidates[1]
+    if key is not None:
+        assert b"q00002" not in path.read_bytes()
+
+
+def test_the_log_names_the_operator(path: Path) -> None:
+    make_gallery(path).close()
+    with Gallery.open(path, operator="D. Examiner") as gallery:
+        gallery.enroll(ANA, [make_photo(1)])
+    with Gallery.open(path) as gallery:
+        gallery.enroll(BEN, [make_photo(2)])
+        first, second = gallery.history()
+
+    assert first.operator == "D. Examiner"
+    assert second.operator.endswith(f"@{platform.node()}")
 
 
 @pytest.mark.parametrize(

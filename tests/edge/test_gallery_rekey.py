@@ -88,6 +88,7 @@ def test_it_answers_as_before(path: Path, old: Key | None, new: Key | None) -> N
 def test_the_log_names_who_is_still_there(path: Path) -> None:
     fill(path, KEY)
     with Gallery.open(path, KEY) as gallery:
+        gallery.log_search(["f" * 64], "b" * 64, [ANA.id])
         gallery.rekey(OTHER)
         gallery.remove(ANA.id)
         events = gallery.history()
@@ -98,6 +99,7 @@ def test_the_log_names_who_is_still_there(path: Path) -> None:
     )
     assert events[-1].person in enrolled, "under the new key the same hash as at enrolment"
     assert len(removed & enrolled) == 2
+    assert events[-3].candidates == (events[-1].person,)
 
 
 def test_whoever_had_it_open_is_told(path: Path) -> None:

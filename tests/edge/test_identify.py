@@ -391,3 +391,22 @@ def test_quality_grows_with_size_and_contrast() -> None:
     assert 0.5 < whole <= 1
     assert small == pytest.approx(whole / 4, rel=0.1)
     assert dull < 0.6 * whole
+
+
+def test_a_search_that_cannot_be_logged_says_so(
+    identifier: Identifier, people: list[Enrolment], xray: Path, tmp_path: Path
+) -> None:
+    with make_empty(identifier, tmp_path / "db.bin") as gallery:
+        enroll(people[:3], gallery, identifier)
+        logged = identifier.identify([xray], gallery)
+        gallery._database.execute("PRAGMA query_only = ON")
+
+        found = identifier.identify([xray], gallery)
+
+        assert found.search == logged.search
+        assert (
+            [one for one in found.warnings if one not in logged.warnings]
+            == [one for one in found.warnings if "this search is not in the gallery's log" in one]
+            != []
+        )
+        assert [event.action for event in gallery.history()][3:] == ["search"]
