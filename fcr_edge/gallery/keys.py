@@ -86,25 +86,25 @@ class SealedCells:
     def __init__(self, gallery: str, gallery_key: bytes) -> None:
         self._gallery = gallery
         self._gallery_key = gallery_key
-        self._table_keys: dict[str, bytes] = {}
+        self._ciphers: dict[str, Cipher] = {}
         self._hash_key = derive(gallery_key, "fingerprint")
 
     def seal(self, plain: bytes, place: Place) -> bytes:
         """Encrypt, bound to the place, as nonce, ciphertext and tag."""
-        return encrypt(self._table_key(place.table), plain, _bind(self._gallery, place))
+        return self._cipher(place.table).encrypt(plain, _bind(self._gallery, place))
 
     def unseal(self, sealed: object, place: Place) -> bytes:
         """Decrypt what was sealed in this place."""
-        return decrypt(self._table_key(place.table), sealed, _bind(self._gallery, place))
+        return self._cipher(place.table).decrypt(sealed, _bind(self._gallery, place))
 
     def fingerprint(self, data: bytes) -> bytes:
         """Hash data with HMAC-SHA-256: without the key a guessed name cannot be tried."""
         return hmac.digest(self._hash_key, data, "sha256")
 
-    def _table_key(self, table: str) -> bytes:
-        if table not in self._table_keys:
-            self._table_keys[table] = derive(self._gallery_key, f"table {table}")
-        return self._table_keys[table]
+    def _cipher(self, table: str) -> Cipher:
+        if table not in self._ciphers:
+            self._ciphers[table] = Cipher(derive(self._gallery_key, f"table {table}"))
+        return self._ciphers[table]
 
 
 def _bind(gallery: str, place: Place) -> bytes:
@@ -120,22 +120,25 @@ def derive(key: bytes, purpose: str) -> bytes:
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(key)
 
 
-def encrypt(key: bytes, plain: bytes, bound: bytes) -> bytes:
-    """Encrypt with AES-256-GCM under a random nonce, as nonce, ciphertext and tag."""
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+class Cipher:
+    """AES-256-GCM under one key: made once, for making it takes longer than a cell."""
 
-    nonce = secrets.token_bytes(NONCE_BYTES)
-    return nonce + AESGCM(key).encrypt(nonce, plain, bound)
+    def __init__(self, key: bytes) -> None:
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+        self._cipher, self._not_it = AESGCM(key), InvalidTag
 
-def decrypt(key: bytes, sealed: object, bound: bytes) -> bytes:
-    """Decrypt what encrypt gave; raise DamagedCellError unless key and bound bytes fit."""
-    from cryptography.exceptions import InvalidTag
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    def encrypt(self, plain: bytes, bound: bytes) -> bytes:
+        """Encrypt under a random nonce, as nonce, ciphertext and tag."""
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, plain, bound)
 
-    if not isinstance(sealed, bytes) or len(sealed) < NONCE_BYTES:
-        raise DamagedCellError
-    try:
-        return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound)
-    except InvalidTag as err:
-        raise DamagedCellError from err
+    def decrypt(self, sealed: object, bound: bytes) -> bytes:
+        """Decrypt what encrypt gave; raise DamagedCellError unless key and bound bytes fit."""
+        if not isinstance(sealed, bytes) or len(sealed) < NONCE_BYTES:
+            raise DamagedCellError
+        try:
+            return self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], bound)
+        except self._not_it as err:
+            raise DamagedCellError from err

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fcr_edge import key_files
 from fcr_edge.errors import ConfigError, GalleryError
-from fcr_edge.gallery.keys import KEY_BYTES, DamagedCellError, decrypt, derive, encrypt
+from fcr_edge.gallery.keys import KEY_BYTES, Cipher, DamagedCellError, derive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -139,7 +139,7 @@ def wrap_key(gallery_key: bytes, key: str | bytes, bound: bytes) -> dict[str, An
         if not key:
             raise GalleryError("the passphrase is empty: give one of several words")
         argon2 = Argon2(salt=secrets.token_bytes(16))
-        wrapped = encrypt(argon2.derive(key), gallery_key, bound)
+        wrapped = Cipher(argon2.derive(key)).encrypt(gallery_key, bound)
         settings = {
             "salt": argon2.salt.hex(),
             "passes": argon2.passes,
@@ -151,7 +151,7 @@ def wrap_key(gallery_key: bytes, key: str | bytes, bound: bytes) -> dict[str, An
         raise GalleryError(f"the key has {len(key)} bytes: {KEY_BYTES} are needed")
     return {
         "kind": "key-file",
-        "wrapped": encrypt(derive(key, "wrap"), gallery_key, bound).hex(),
+        "wrapped": Cipher(derive(key, "wrap")).encrypt(gallery_key, bound).hex(),
     }
 
 
@@ -182,7 +182,7 @@ def unwrap_key(lock: Mapping[str, Any], key: Key, bound: bytes) -> bytes | None:
     else:
         return None
     try:
-        return decrypt(wrapping_key, wrapped, bound)
+        return Cipher(wrapping_key).decrypt(wrapped, bound)
     except DamagedCellError:
         return None
 

@@ -268,7 +268,7 @@ class Gallery:
         owners: dict[str, list[str]] = {}
         for entry in self._read().entries:
             for photo in entry.photos:
-                owners.setdefault(photo.sha256, []).append(entry.person.id)
+                owners.setdefault(photo.sha256, []).append(entry.id)
         return owners
 
     def remove(self, person_id: str) -> Person:
@@ -326,7 +326,7 @@ class Gallery:
                 tell(done, len(photos))
                 if digest_photo(self._tables.read_photo(ref)) != ref.content:
                     raise GalleryError(
-                        f"gallery {self.path} is damaged: a photo of {entry.person.id} is not what"
+                        f"gallery {self.path} is damaged: a photo of {entry.id} is not what"
                         f" was enrolled: {RESTORE}"
                     )
             refs = [ref for _, ref in photos]
@@ -362,7 +362,7 @@ class Gallery:
 
     def name_hashes(self) -> dict[str, str]:
         """Give the ids of everybody enrolled by the hashes that stand for them in the log."""
-        return {self._tables.hash_id(person.id): person.id for person in self.people()}
+        return {self._tables.hash_id(entry.id): entry.id for entry in self._read().entries}
 
     def history(self) -> list[Event]:
         """Give every change and search, oldest first.
@@ -509,7 +509,7 @@ class Gallery:
         """Write a person with photos to add, and log it."""
         row = known.row if known else state.take_row()
         new = [PhotoRef(state.take_row(), photo.sha256, digest_photo(photo)) for photo in fresh]
-        entry = Entry(row, person, (*(known.photos if known else ()), *new))
+        entry = Entry(row, person.to_dict(), (*(known.photos if known else ()), *new))
         self._tables.write_entry(state, entry)
         for ref, photo in zip(new, fresh, strict=True):
             self._tables.write_photo(state, ref.row, photo)
@@ -523,7 +523,7 @@ class Gallery:
 
     def _explain_unknown(self, person_id: str) -> str:
         entries = self._tables.read_entries(self._read_state())
-        similar = difflib.get_close_matches(person_id, [entry.person.id for entry in entries])
+        similar = difflib.get_close_matches(person_id, [entry.id for entry in entries])
         hint = f"did you mean {' or '.join(similar)}? " if similar else ""
         return (
             f"there is no person {person_id!r} in gallery {self.path}: {hint}"
@@ -571,7 +571,7 @@ class _Snapshot:
         content = hashlib.sha256()
         for entry in self.entries:
             photos = [[photo.sha256, photo.content] for photo in _by_hash(entry)]
-            content.update(to_json([entry.person.to_dict(), photos]) + b"\n")
+            content.update(to_json([entry.details, photos]) + b"\n")
         return content.digest()
 
     def to_candidates(self, ranking: Ranking) -> list[Candidate]:

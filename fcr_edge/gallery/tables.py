@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
 
 import numpy as np
 
@@ -90,8 +91,7 @@ class Searched:
     """Ids of people, the most similar first."""
 
 
-@dataclass(frozen=True)
-class PhotoRef:
+class PhotoRef(NamedTuple):
     """What a person's row says of a photo, and the photo's rows must agree with."""
 
     row: int
@@ -106,9 +106,21 @@ class Entry:
     """A person's row."""
 
     row: int
-    person: Person
+    details: dict[str, Any]
+    """What makes a Person: of a large gallery only the candidates are ever looked at."""
     photos: tuple[PhotoRef, ...] = ()
     """In the order of enrolment."""
+
+    @property
+    def id(self) -> str:
+        """The person's own."""
+        found: str = self.details["id"]
+        return found
+
+    @functools.cached_property
+    def person(self) -> Person:
+        """Who it is."""
+        return Person(**self.details)
 
 
 def to_json(value: object) -> bytes:
@@ -171,31 +183,35 @@ class Tables:
     def read_entries(self, state: State) -> list[Entry]:
         """Read everyone, in order of id. Raises GalleryError unless all are there and sound."""
         entries, roster = [], 0
-        for row, lookup, record in self._database.rows("SELECT id, lookup, record FROM person"):
-            entries.append(self._to_entry(cast("int", row), lookup, record))
-            roster += self._mark(cast("int", row), cast("bytes", record))
+        with self._expecting("a person"):
+            for row, lookup, record in self._database.rows(
+                "SELECT id, lookup, record FROM person"
+            ):
+                entries.append(self._to_entry(cast("int", row), lookup, record))
+                roster += self._mark(cast("int", row), cast("bytes", record))
         if len(entries) != state.people or roster % _ROSTER_MODULUS != state.roster:
             raise GalleryError(
                 f"gallery {self._database.path} is damaged, people are missing: {RESTORE}"
             )
-        return sorted(entries, key=lambda entry: entry.person.id)
+        return sorted(entries, key=lambda entry: entry.id)
 
     def find(self, person_id: str) -> Entry | None:
         """Read one person's row; None if there is none."""
         lookup = self._lookup(person_id)
         rows = self._database.execute("SELECT id, record FROM person WHERE lookup = ?", lookup)
-        return self._to_entry(cast("int", rows[0][0]), lookup, rows[0][1]) if rows else None
+        with self._expecting("a person"):
+            return self._to_entry(cast("int", rows[0][0]), lookup, rows[0][1]) if rows else None
 
     def write_entry(self, state: State, entry: Entry) -> None:
         """Write a person's row, new or changed, and count it."""
         self._strike(state, entry.row)
-        photos = [dataclasses.astuple(photo) for photo in entry.photos]
-        record = self._cells.seal(to_json([entry.person.to_dict(), photos]), _record_of(entry.row))
+        photos = entry.photos
+        record = self._cells.seal(to_json([entry.details, photos]), _record_of(entry.row))
         self._database.execute(
             "INSERT INTO person VALUES (?, ?, ?) "
             "ON CONFLICT (id) DO UPDATE SET record = excluded.record",
             entry.row,
-            self._lookup(entry.person.id),
+            self._lookup(entry.id),
             record,
         )
         state.people += 1
@@ -241,16 +257,20 @@ class Tables:
         Raises GalleryError unless the file holds exactly these, undamaged.
         """
         slots = {ref.row: slot for slot, ref in enumerate(refs)}
-        matrix = np.empty((len(refs), self._dimension), dtype=np.float32)
+        matrix = np.empty((len(refs), self._dimension), dtype="<f4")
+        rows = matrix.view(np.uint8)
         with self._expecting("an embedding"):
             for row, vector in self._database.rows("SELECT photo, vector FROM embedding"):
                 number = cast("int", row)
-                matrix[slots.pop(number)] = self._to_vector(number, vector)
-            norms = np.linalg.norm(matrix, axis=1)
-            # Twice what enrolment allows, as these norms are summed in float32. NaN fails too.
-            if slots or not (np.abs(norms - 1) <= 2 * UNIT_TOLERANCE).all():
+                plain = self._cells.unseal(vector, _vector_of(number))
+                if len(plain) != rows.shape[1]:
+                    raise DamagedCellError
+                rows[slots.pop(number)] = np.frombuffer(plain, np.uint8)
+            squares = np.einsum("nd,nd->n", matrix, matrix)
+            # Twice what enrolment allows, as these are summed in float32. NaN fails too.
+            if slots or not (np.abs(np.sqrt(squares) - 1) <= 2 * UNIT_TOLERANCE).all():
                 raise DamagedCellError
-        return matrix
+        return matrix.astype(np.float32, copy=False)
 
     def read_views(self, refs: list[PhotoRef]) -> list[View | None]:
         """Read which view each photo shows, in the order given; None where it is not known.
@@ -310,7 +330,7 @@ class Tables:
         state.people, state.roster, state.log_head, state.events = 0, 0, "", 0
         for entry in entries:
             fresh.write_entry(state, entry)
-        people = [entry.person.id for entry in entries]
+        people = [entry.id for entry in entries]
         renamed = {self.hash_id(one): fresh.hash_id(one) for one in people}
         for event in events:
             who = renamed.get(event.person, event.person)
@@ -373,11 +393,11 @@ class Tables:
             ) % _ROSTER_MODULUS
 
     def _to_entry(self, row: int, lookup: object, record: object) -> Entry:
-        with self._expecting("a person"):
-            person, photos = json.loads(self._cells.unseal(record, _record_of(row)))
-            entry = Entry(row, Person(**person), tuple(PhotoRef(*photo) for photo in photos))
-            if lookup != self._lookup(entry.person.id):
-                raise DamagedCellError
+        """Read a person's row; what raises is for _expecting to explain."""
+        person, photos = json.loads(self._cells.unseal(record, _record_of(row)).decode())
+        entry = Entry(row, person, tuple(PhotoRef(*photo) for photo in photos))
+        if lookup != self._lookup(entry.id):
+            raise DamagedCellError
         return entry
 
     def _to_vector(self, row: int, sealed: object) -> Float32[np.ndarray, " d"]:
