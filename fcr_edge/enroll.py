@@ -167,6 +167,7 @@ class _Clerk:
     def finish(self) -> EnrolReport:
         """Write what waits, and say what became of everybody."""
         self._write()
+        self._gallery.pack()
         return EnrolReport(
             self._people, self._photos, self._added, tuple(self._refused), tuple(self._shared)
         )

@@ -78,6 +78,7 @@ def rekey(
         public = None if headquarters is None else read_headquarters_public_key(headquarters)
         with bar("sealing anew") as tell:
             opened.rekey(key, public, tell)
+        opened.pack()
         warn_of_plain(opened)
         _tell_locks(opened.encrypted, headquarters)
     note("copies made before still open with the old key: delete or encrypt them, too")
@@ -142,6 +143,7 @@ def compact(
 ) -> None:
     """Give back the room that people who were removed left in the file."""
     with open_gallery(gallery, key_file, passphrase) as opened:
+        opened.pack()
         saved = opened.compact()
     note(f"{saved} bytes given back")
     typer.echo(gallery)

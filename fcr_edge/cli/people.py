@@ -140,6 +140,7 @@ def remove_person(
         if not yes:
             typer.confirm(f"Remove {_describe(found)} for good?", abort=True, err=True)
         opened.remove(person)
+        opened.pack()
     note(f"removed: {person}; copies of the file elsewhere still hold them")
 
 

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 APPLICATION_ID = int.from_bytes(b"FCRg", "big")
 SCHEMA_VERSION = 2
-"""Schema 2 added two details of people (birth_year_to, height_cm), which a program of schema 1
-would take for damage; its tables are the same."""
+"""Schema 2 added the table cache, and two details of people (birth_year_to, height_cm)."""
 BUSY_TIMEOUT_MS = 5_000
 PAGES_A_STEP = 4_096
 """Pages that are copied at a time, in which no other program can write: 16 MiB."""
@@ -42,6 +41,10 @@ SCHEMA = {
         "vector BLOB NOT NULL)"
     ),
     "log": "CREATE TABLE log (id INTEGER PRIMARY KEY, event BLOB NOT NULL, hash BLOB NOT NULL)",
+    "cache": (
+        "CREATE TABLE cache (name TEXT NOT NULL, number INTEGER NOT NULL, "
+        "chunk BLOB NOT NULL, PRIMARY KEY (name, number)) WITHOUT ROWID"
+    ),
 }
 
 # For evidence on a disk that may lose power, and for a file that may come from a stranger
@@ -149,6 +152,11 @@ class Database:
         """Run one statement and give all its rows."""
         return list(self.rows(sql, *values))
 
+    def has(self, table: str) -> bool:
+        """Tell whether a file of this schema has a table of ours."""
+        [(version,)] = self.execute("PRAGMA user_version")
+        return version != 1 or table != "cache"
+
     def copy_to(self, target: Path, tell: Tell) -> None:
         """Copy the file as it is between two changes, page by page; writers may go on.
 
@@ -185,8 +193,8 @@ class Database:
 
     def _migrate(self) -> None:
         """Bring an older file to this schema, inside the first change that is made to it."""
-        [(version,)] = self.execute("PRAGMA user_version")
-        if version == 1:
+        if not self.has("cache"):
+            self.execute(SCHEMA["cache"])
             self.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def _configure(self) -> None:
@@ -202,7 +210,8 @@ class Database:
         found = self.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL")
         if not found:
             raise GalleryError(f"gallery {self.path} {UNFINISHED}")
-        if sorted(map(str, found)) != sorted(str(("table", *item)) for item in SCHEMA.items()):
+        expected = [("table", *item) for item in SCHEMA.items() if self.has(item[0])]
+        if sorted(map(str, found)) != sorted(map(str, expected)):
             raise GalleryError(f"{self.path} has tables that no gallery has: {RESTORE}")
 
     def _is_cut_short(self) -> bool:

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
@@ -38,6 +39,11 @@ _PHOTO_CELLS = (
     Place("embedding", 0, "vector"),
 )
 _ROSTER_MODULUS = 1 << 256
+_PACK = "people"
+CHUNK_BYTES = 16 * 1024 * 1024
+"""Of a cache, for one cell: SQLite and ciphers have limits, and memory does."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -194,6 +200,51 @@ class Tables:
                 f"gallery {self._database.path} is damaged, people are missing: {RESTORE}"
             )
         return sorted(entries, key=lambda entry: entry.id)
+
+    def write_pack(self, state: State, entries: list[Entry], digest: bytes) -> None:
+        """Write everyone together, as of this state, so that reading them takes less."""
+        people = [[entry.row, entry.details, entry.photos] for entry in entries]
+        content = _with_hash(to_json([_sum_up(state), digest.hex(), people]))
+        self.drop_caches()
+        for number, start in enumerate(range(0, len(content), CHUNK_BYTES)):
+            place = Place("cache", number, _PACK)
+            chunk = self._cells.seal(content[start : start + CHUNK_BYTES], place)
+            self._database.execute("INSERT INTO cache VALUES (?, ?, ?)", _PACK, number, chunk)
+
+    def read_pack(self, state: State) -> tuple[list[Entry], bytes] | None:
+        """Read everyone, in order of id, and the content's digest; None if none is of this state.
+
+        A pack that is damaged is passed over, with a warning: the rows are what counts.
+        """
+        if not self._database.has("cache"):
+            return None
+        sql = "SELECT number, chunk FROM cache WHERE name = ? ORDER BY number"
+        try:
+            content = b"".join(
+                self._cells.unseal(chunk, Place("cache", cast("int", number), _PACK))
+                for number, chunk in self._database.rows(sql, _PACK)
+            )
+            if not content:
+                return None
+            made_of, digest, people = json.loads(_without_hash(content).decode())
+            if made_of != _sum_up(state):
+                return None
+            entries = [
+                Entry(row, details, tuple(PhotoRef(*photo) for photo in photos))
+                for row, details, photos in people
+            ]
+            return entries, bytes.fromhex(digest)
+        except (DamagedCellError, LookupError, TypeError, ValueError):
+            logger.warning(
+                "a copy inside gallery %s that makes it open faster is damaged: its people are"
+                " read one by one; `fcr-edge gallery compact` mends that",
+                self._database.path,
+            )
+            return None
+
+    def drop_caches(self) -> None:
+        """Forget what was made of people: it holds them, too."""
+        self._database.execute("DELETE FROM cache")
 
     def find(self, person_id: str) -> Entry | None:
         """Read one person's row; None if there is none."""
@@ -418,6 +469,23 @@ def _vector_of(row: int) -> Place:
 
 def _event_of(row: int) -> Place:
     return Place("log", row, "event")
+
+
+def _sum_up(state: State) -> list[object]:
+    """Give what of a state changes whenever people do."""
+    return [state.generation, state.people, state.photos, state.roster]
+
+
+def _with_hash(content: bytes) -> bytes:
+    """Put its hash before it: a piece that is missing leaves what may still look whole."""
+    return hashlib.sha256(content).digest() + content
+
+
+def _without_hash(content: bytes) -> bytes:
+    size = hashlib.sha256().digest_size
+    if hashlib.sha256(content[size:]).digest() != content[:size]:
+        raise DamagedCellError
+    return content[size:]
 
 
 def _to_event(found: dict[str, Any]) -> Event:

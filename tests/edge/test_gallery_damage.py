@@ -10,7 +10,7 @@ import pytest
 from some_galleries import KEY, make_gallery, read_all
 
 from fcr_edge.errors import GalleryError
-from fcr_edge.gallery import Key
+from fcr_edge.gallery import Key, store
 
 PAGE = 4096
 
@@ -60,11 +60,17 @@ HARMS = (flip_bits, flip_bits, write_rubbish, cut, lengthen, swap_pages, repeat_
     [pytest.param(1000, id="1000"), pytest.param(10_000, id="10000", marks=pytest.mark.slow)],
 )
 def test_damage_gives_an_error_or_the_right_answer(
-    tmp_path: Path, key: Key | None, copies: int, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    key: Key | None,
+    copies: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(store, "PACKED_FROM", 1)
     path, rng = tmp_path / "db.bin", random.Random(copies)
     with make_gallery(path, key, people=7) as gallery:
         gallery.remove("q00003")  # leaves room that nothing uses
+        gallery.pack()
     truth, whole = read_all(path, key), path.read_bytes()
     came: Counter[str] = Counter()
 

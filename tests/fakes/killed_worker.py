@@ -13,7 +13,7 @@ from pathlib import Path
 
 from some_galleries import KEY, make_photo
 
-from fcr_edge.gallery import Gallery, Person
+from fcr_edge.gallery import Gallery, Person, store
 
 KEYS = (KEY, KEY[::-1])
 PEOPLE = [f"w{number:02d}" for number in range(24)]
@@ -22,13 +22,13 @@ Step = tuple[str, ...]
 
 def choose_step(rng: random.Random, enrolled: set[str]) -> Step:
     """Choose what to do next: enrol some who are not there, remove one, compact, or rekey."""
-    kind = rng.choices(["enroll", "remove", "compact", "rekey"], [6, 3, 1, 1])[0]
+    kind = rng.choices(["enroll", "remove", "compact", "rekey", "pack"], [6, 3, 1, 1, 3])[0]
     absent = sorted({*PEOPLE} - enrolled)
     if kind == "enroll" and absent:
         return "enroll", *rng.sample(absent, min(len(absent), rng.randint(1, 4)))
     if kind == "remove" and enrolled:
         return "remove", rng.choice(sorted(enrolled))
-    return (kind,) if kind in ("compact", "rekey") else ("compact",)
+    return (kind,) if kind in ("compact", "rekey", "pack") else ("compact",)
 
 
 def take_step(gallery: Gallery, step: Step, key: bytes) -> bytes:
@@ -40,6 +40,8 @@ def take_step(gallery: Gallery, step: Step, key: bytes) -> bytes:
         gallery.remove(names[0])
     elif kind == "compact":
         gallery.compact()
+    elif kind == "pack":
+        gallery.pack()
     else:
         key = other(key)
         gallery.rekey(key)
@@ -67,6 +69,7 @@ def after(enrolled: set[str], step: Step) -> set[str]:
 
 def work(path: Path, key: bytes, seed: int) -> None:
     """Change the gallery until killed."""
+    store.PACKED_FROM = 1
     rng = random.Random(seed)
     with Gallery.open(path, key) as gallery:
         enrolled = {person.id for person in gallery.people()} & {*PEOPLE}
