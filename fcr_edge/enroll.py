@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import functools
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
@@ -96,6 +97,7 @@ def enroll(
     progress: Callable[[], None] = lambda: None,
     *,
     update: bool = False,
+    keep_originals: bool = False,
 ) -> EnrolReport:
     """Embed and store people, some at a time, each whole or not at all.
 
@@ -103,20 +105,22 @@ def enroll(
     enrolment is finished by running it again. One that cannot be read, or shows too little, is
     left out and reported; a person of whom none is left, too. Details other than those enrolled
     are reported and nothing of the person is changed, but with `update` they take their place.
+    `keep_originals` stores the files, too, from which another embedder can start again one day.
     `progress` is called after each person.
 
     Raises GalleryError and DeviceError; the people stored until then stay.
     """
     gallery.require(identifier.bundle.fingerprint)
-    clerk = _Clerk(gallery, identifier, update)
-    for person, photographs in _read_ahead(clerk.read, people):
+    clerk = Clerk(gallery, identifier, update=update)
+    read = functools.partial(clerk.read, keep_originals=keep_originals)
+    for person, photographs in _read_ahead(read, people):
         clerk.take(person, photographs)
         progress()
     return clerk.finish()
 
 
 @dataclass(frozen=True)
-class _Photograph:
+class Photograph:
     """A photograph's file: known, refused or read."""
 
     file_name: str
@@ -126,12 +130,32 @@ class _Photograph:
     """None where it is known or refused."""
     quality: float = 0.0
     refusal: str = ""
+    data: bytes = field(default=b"", repr=False)
+    """The file, where it shall be kept."""
 
 
-class _Clerk:
+def read_photograph(
+    data: bytes, file_name: str, view: View | None, where: str, *, keep: bool
+) -> Photograph:
+    """Decode a photograph's file and look whether it can tell anything.
+
+    `where` stands for it in the sentence of a refusal; `keep` says whether the file is stored.
+    """
+    try:
+        pixels = imaging.decode_picture(data, where)
+        quality = photo.assess(pixels, where)
+    except ImageError as err:
+        return Photograph(file_name, view, refusal=str(err))
+    sha256 = hashlib.sha256(data).hexdigest()
+    face = photo.standardise(pixels)
+    kept = data if keep else b""
+    return Photograph(file_name, view, sha256, face, quality, data=kept)
+
+
+class Clerk:
     """Takes people to enrol, and writes them some at a time."""
 
-    def __init__(self, gallery: Gallery, identifier: Identifier, update: bool) -> None:
+    def __init__(self, gallery: Gallery, identifier: Identifier, *, update: bool = False) -> None:
         self._gallery, self._identifier, self._update = gallery, identifier, update
         self._enrolled = {person.id: person for person in gallery.people()}
         self._owners = gallery.photo_owners()
@@ -140,11 +164,17 @@ class _Clerk:
         self._refused: list[str] = []
         self._shared: list[str] = []
 
-    def read(self, item: Enrolment) -> tuple[Person, list[_Photograph]]:
+    def read(self, item: Enrolment, *, keep_originals: bool) -> tuple[Person, list[Photograph]]:
         """Read a person's photographs that are not known yet; in another thread than take."""
-        return item.person, [self._read(item.person, *photo) for photo in item.photos]
+        return item.person, [
+            self._read(item.person, *photo, keep_originals) for photo in item.photos
+        ]
 
-    def take(self, person: Person, photographs: list[_Photograph]) -> None:
+    def knows(self, person: Person, sha256: str) -> bool:
+        """Tell whether a person is enrolled with this photograph already."""
+        return person.id in self._owners.get(sha256, ())
+
+    def take(self, person: Person, photographs: list[Photograph]) -> None:
         """Embed a person's photographs that were read, and write them when enough have come."""
         self._refused += [one.refusal for one in photographs if one.refusal]
         sound = [one for one in photographs if not one.refusal]
@@ -172,19 +202,17 @@ class _Clerk:
             self._people, self._photos, self._added, tuple(self._refused), tuple(self._shared)
         )
 
-    def _read(self, person: Person, path: Path, view: View | None) -> _Photograph:
+    def _read(self, person: Person, path: Path, view: View | None, keep: bool) -> Photograph:
         try:
             data = imaging.read_file(path)
-            sha256 = hashlib.sha256(data).hexdigest()
-            if person.id in self._owners.get(sha256, ()):
-                return _Photograph(path.name, view, sha256)
-            pixels = imaging.decode_picture(data, str(path))
-            quality = photo.assess(pixels, str(path))
         except ImageError as err:
-            return _Photograph(path.name, view, refusal=str(err))
-        return _Photograph(path.name, view, sha256, photo.standardise(pixels), quality)
+            return Photograph(path.name, view, refusal=str(err))
+        sha256 = hashlib.sha256(data).hexdigest()
+        if self.knows(person, sha256):
+            return Photograph(path.name, view, sha256)
+        return read_photograph(data, path.name, view, str(path), keep=keep)
 
-    def _embed(self, one: _Photograph) -> Photo:
+    def _embed(self, one: Photograph) -> Photo:
         assert one.face is not None
         return Photo(
             sha256=one.sha256,
@@ -193,6 +221,7 @@ class _Clerk:
             thumbnail=photo.encode_thumbnail(one.face),
             embedding=self._identifier.embed([one.face])[0],
             quality=one.quality,
+            original=one.data,
         )
 
     def _note_owner(self, sha256: str, person: Person, file_name: str) -> None:

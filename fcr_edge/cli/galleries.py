@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fcr_edge.cli.console import bar, note, print_json, warn
+from fcr_edge.cli.console import bar, note, print_json, progress, warn
 from fcr_edge.cli.opening import (
     ask_for,
     choose_first_bundle,
     create_gallery,
+    load_bundle,
+    make_ready,
     open_gallery,
     warn_of_plain,
 )
 from fcr_edge.cli.options import (
     BundleOption,
+    DeviceChoice,
+    DeviceOption,
     HeadquartersOption,
     JsonOption,
     KeyFileOption,
@@ -28,6 +33,8 @@ from fcr_edge.cli.options import (
     read_key,
     read_new_key,
 )
+from fcr_edge.cli.people import tell_enrolment
+from fcr_edge.errors import GalleryError
 
 if TYPE_CHECKING:
     from fcr_edge.gallery import Event
@@ -147,6 +154,49 @@ def compact(
         saved = opened.compact()
     note(f"{saved} bytes given back")
     typer.echo(gallery)
+
+
+def re_embed(
+    gallery: GalleryArgument,
+    new: Annotated[Path, typer.Argument(help="The gallery to make, or to go on with.")],
+    bundle: Annotated[Path, typer.Option("--bundle", "-b", help="The new folder of models.")],
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder of photographs, for those not kept inside.")
+    ] = None,
+    without_missing: Annotated[
+        bool, typer.Option("--without-missing", help="Leave out photographs not at hand.")
+    ] = False,
+    allow_unsigned: UnsignedOption = False,
+    device: DeviceOption = DeviceChoice.auto,
+    key_file: KeyFileOption = None,
+    passphrase: PassphraseOption = False,
+    headquarters: HeadquartersOption = None,
+) -> None:
+    """Make a gallery for another bundle out of one; what opens the old one opens the new one."""
+    from fcr_edge.gallery import Gallery, HeadquartersKey
+    from fcr_edge.reembed import re_embed as embed_anew
+
+    key, ask = read_key(key_file, passphrase), ask_for(gallery)
+    if isinstance(key, HeadquartersKey):
+        raise GalleryError(
+            f"{key_file} cannot lock a new gallery: `fcr-edge gallery rekey` gives {gallery} a"
+            " passphrase first"
+        )
+    with contextlib.ExitStack() as stack:
+        old = stack.enter_context(Gallery.open(gallery, key, ask))
+        if key is None and old.encrypted:
+            key = ask(["passphrase"])  # it was asked for just now, and is remembered
+        identifier = stack.enter_context(make_ready(load_bundle(bundle, allow_unsigned), device))
+        if new.exists():
+            fresh = stack.enter_context(Gallery.open(new, key, ask))
+        else:
+            made = create_gallery(new, identifier.bundle, key, headquarters)
+            fresh = stack.enter_context(made)
+        with progress("embedding anew", len(old.people())) as tick:
+            report = embed_anew(
+                *(old, fresh, identifier, photos), without_missing=without_missing, progress=tick
+            )
+        tell_enrolment(report, fresh)
 
 
 def audit(

@@ -10,9 +10,10 @@ from fcr_edge.cli.console import build_progress, note, warn
 from fcr_edge.cli.options import DeviceChoice, ask_passphrase, read_key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fcr_edge.bundle import Bundle
     from fcr_edge.gallery import Gallery
-    from fcr_edge.gallery.store import Ask
     from fcr_edge.identify import Identifier
 
 
@@ -26,7 +27,7 @@ def open_gallery(path: Path, key_file: Path | None, passphrase: bool) -> Gallery
     return Gallery.open(path, read_key(key_file, passphrase), ask_for(path))
 
 
-def ask_for(path: Path) -> Ask:
+def ask_for(path: Path) -> Callable[[list[str]], str | None]:
     """Give what asks for a gallery's passphrase, if it has one, at a terminal alone, and once."""
     told: list[str] = []
 

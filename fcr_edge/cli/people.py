@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -38,6 +39,8 @@ from fcr_edge.cli.options import (
 from fcr_edge.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fcr_edge.enroll import Enrolment, EnrolReport
     from fcr_edge.gallery import Gallery, Person
     from fcr_edge.identify import Identifier
@@ -58,11 +61,16 @@ def enroll(
         list[str] | None,
         typer.Option(help="What the CSV file calls a column, e.g. name=Surname; repeat it."),
     ] = None,
+    keep_originals: Annotated[
+        bool,
+        typer.Option("--keep-originals", help="Store the files, too, for embedders to come."),
+    ] = False,
     update: Annotated[
         bool, typer.Option("--update", help="Let details replace those enrolled before.")
     ] = False,
 ) -> None:
     """Add people with their photographs to a gallery, made if it does not exist."""
+    from fcr_edge.enroll import enroll as enroll_people
     from fcr_edge.enroll import list_people
 
     people, skipped = list_people(source, _read_columns(column or []))
@@ -80,8 +88,9 @@ def enroll(
                 make_ready(choose_first_bundle(bundle, allow_unsigned), device)
             )
             opened = stack.enter_context(create_gallery(gallery, identifier.bundle, key))
-        report = _enroll_with_progress(people, opened, identifier, update)
-        _tell_enrolment(report, opened)
+        enrol = functools.partial(enroll_people, update=update, keep_originals=keep_originals)
+        report = _enroll_with_progress(people, opened, identifier, enrol)
+        tell_enrolment(report, opened)
 
 
 def list_gallery(
@@ -152,20 +161,22 @@ def _read_columns(pairs: list[str]) -> dict[str, str]:
 
 
 def _enroll_with_progress(
-    people: list[Enrolment], gallery: Gallery, identifier: Identifier, update: bool
+    people: list[Enrolment],
+    gallery: Gallery,
+    identifier: Identifier,
+    enrol: Callable[..., EnrolReport],
 ) -> EnrolReport:
-    from fcr_edge.enroll import enroll as enroll_people
-
     try:
         with progress("enrolling", len(people)) as tick:
-            return enroll_people(people, gallery, identifier, tick, update=update)
+            return enrol(people, gallery, identifier, tick)
     except KeyboardInterrupt:
         done = len(gallery.people())
         warn(f"stopped: {done} people are in {gallery.path}; run the same command to go on")
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-def _tell_enrolment(report: EnrolReport, gallery: Gallery) -> None:
+def tell_enrolment(report: EnrolReport, gallery: Gallery) -> None:
+    """Say what became of an enrolment; ends with status 3 where something was refused."""
     for refusal in report.refused:
         warn(f"not enrolled: {refusal}")
     for sentence in report.shared:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 APPLICATION_ID = int.from_bytes(b"FCRg", "big")
 SCHEMA_VERSION = 2
-"""Schema 2 added the table cache, and two details of people (birth_year_to, height_cm)."""
+"""Schema 2 added the tables of SINCE_2, and two details of people (birth_year_to, height_cm)."""
 BUSY_TIMEOUT_MS = 5_000
 PAGES_A_STEP = 4_096
 """Pages that are copied at a time, in which no other program can write: 16 MiB."""
@@ -41,11 +41,17 @@ SCHEMA = {
         "vector BLOB NOT NULL)"
     ),
     "log": "CREATE TABLE log (id INTEGER PRIMARY KEY, event BLOB NOT NULL, hash BLOB NOT NULL)",
+    "original": (
+        "CREATE TABLE original (photo INTEGER PRIMARY KEY REFERENCES photo (id), "
+        "data BLOB NOT NULL)"
+    ),
     "cache": (
         "CREATE TABLE cache (name TEXT NOT NULL, number INTEGER NOT NULL, "
         "chunk BLOB NOT NULL, PRIMARY KEY (name, number)) WITHOUT ROWID"
     ),
 }
+
+SINCE_2 = ("original", "cache")
 
 # For evidence on a disk that may lose power, and for a file that may come from a stranger
 # (sqlite.org: "Defense Against The Dark Arts", "How To Corrupt An SQLite Database File").
@@ -155,7 +161,7 @@ class Database:
     def has(self, table: str) -> bool:
         """Tell whether a file of this schema has a table of ours."""
         [(version,)] = self.execute("PRAGMA user_version")
-        return version != 1 or table != "cache"
+        return version != 1 or table not in SINCE_2
 
     def copy_to(self, target: Path, tell: Tell) -> None:
         """Copy the file as it is between two changes, page by page; writers may go on.
@@ -194,7 +200,8 @@ class Database:
     def _migrate(self) -> None:
         """Bring an older file to this schema, inside the first change that is made to it."""
         if not self.has("cache"):
-            self.execute(SCHEMA["cache"])
+            for table in SINCE_2:
+                self.execute(SCHEMA[table])
             self.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def _configure(self) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -22,6 +23,7 @@ Action = Literal["enroll", "remove", "rekey", "search"]
 MAX_ID_LENGTH = 64
 MAX_TEXT_LENGTH = 10_000
 MAX_THUMBNAIL_BYTES = 20 * 1024
+MAX_ORIGINAL_BYTES = 64 * 1024 * 1024
 BIRTH_YEARS = range(1850, 2101)
 UNIT_TOLERANCE = 1e-3
 
@@ -77,9 +79,9 @@ class Person:
             )
         if not DATE.fullmatch(self.date):
             raise GalleryError(f"{who}: date is {self.date!r}: write it as 2019-05-03 or 2019")
-        for field in ("name", "place", "notes"):
-            if len(getattr(self, field)) > MAX_TEXT_LENGTH:
-                raise GalleryError(f"{who}: {field} is longer than {MAX_TEXT_LENGTH} characters")
+        for text in ("name", "place", "notes"):
+            if len(getattr(self, text)) > MAX_TEXT_LENGTH:
+                raise GalleryError(f"{who}: {text} is longer than {MAX_TEXT_LENGTH} characters")
 
     def to_dict(self) -> dict[str, object]:
         """Give what is known; what schema 1 did not have is left out where it is unknown."""
@@ -110,9 +112,19 @@ class Photo:
     """Unit vector of the gallery's embedder."""
     quality: float | None = None
     """0 (useless) to 1, or None where it was not assessed."""
+    original: bytes = field(default=b"", repr=False)
+    """The source file, to be kept; empty where it is not, and in a photo that was read (see
+    Gallery.original)."""
 
     def __post_init__(self) -> None:
         what = f"photo {self.file_name!r}"
+        if self.original and hashlib.sha256(self.original).hexdigest() != self.sha256:
+            raise GalleryError(f"{what}: the original is not the file of that SHA-256")
+        if len(self.original) > MAX_ORIGINAL_BYTES:
+            raise GalleryError(
+                f"{what}: the original has {len(self.original)} bytes, more than"
+                f" {MAX_ORIGINAL_BYTES}: keep it elsewhere"
+            )
         if not _SHA256.fullmatch(self.sha256):
             raise GalleryError(f"{what}: SHA-256 is {self.sha256!r}: 64 hexadecimal digits needed")
         if self.view is not None and self.view not in get_args(View):

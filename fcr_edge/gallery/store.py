@@ -265,6 +265,17 @@ class Gallery:
         with self._database.transaction(write=False):
             return [self._tables.read_photo(photo) for photo in self._get(person_id).photos]
 
+    def original(self, person_id: str, sha256: str) -> bytes | None:
+        """Give the source file of a person's photo; None where it was not kept.
+
+        Raises GalleryError as person does, and where the person has no such photo.
+        """
+        with self._database.transaction(write=False):
+            for ref in self._get(person_id).photos:
+                if ref.sha256 == sha256:
+                    return self._tables.read_original(ref)
+        raise GalleryError(f"person {person_id!r} has no photo {sha256}: see gallery show")
+
     def photo_owners(self) -> dict[str, list[str]]:
         """Give the ids of the people that each photo, by its SHA-256, is enrolled for."""
         owners: dict[str, list[str]] = {}
@@ -327,6 +338,7 @@ class Gallery:
             photos = [(entry, ref) for entry in entries for ref in entry.photos]
             for done, (entry, ref) in enumerate(photos):
                 tell(done, len(photos))
+                self._tables.read_original(ref)
                 if digest_photo(self._tables.read_photo(ref)) != ref.content:
                     raise GalleryError(
                         f"gallery {self.path} is damaged: a photo of {entry.id} is not what"

@@ -37,6 +37,7 @@ _PHOTO_CELLS = (
     Place("photo", 0, "details"),
     Place("photo", 0, "thumbnail"),
     Place("embedding", 0, "vector"),
+    Place("original", 0, "data"),
 )
 _ROSTER_MODULUS = 1 << 256
 _PACK = "people"
@@ -272,6 +273,7 @@ class Tables:
         """Delete a person's row and the rows of all photos."""
         for photo in entry.photos:
             self._database.execute("DELETE FROM embedding WHERE photo = ?", photo.row)
+            self._database.execute("DELETE FROM original WHERE photo = ?", photo.row)
             self._database.execute("DELETE FROM photo WHERE id = ?", photo.row)
         self._strike(state, entry.row)
         self._database.execute("DELETE FROM person WHERE id = ?", entry.row)
@@ -285,6 +287,9 @@ class Tables:
         vector = seal(_vector_bytes(photo), _vector_of(row))
         self._database.execute("INSERT INTO photo VALUES (?, ?, ?)", row, details, thumbnail)
         self._database.execute("INSERT INTO embedding VALUES (?, ?)", row, vector)
+        if photo.original:
+            data = seal(photo.original, _original_of(row))
+            self._database.execute("INSERT INTO original VALUES (?, ?)", row, data)
         state.photos += 1
 
     def read_photo(self, ref: PhotoRef) -> Photo:
@@ -301,6 +306,23 @@ class Tables:
                 thumbnail=self._cells.unseal(thumbnail, Place("photo", ref.row, "thumbnail")),
                 embedding=self._to_vector(ref.row, vector),
             )
+
+    def read_original(self, ref: PhotoRef) -> bytes | None:
+        """Read a photo's source file; None where it was not kept.
+
+        Raises GalleryError if it is damaged.
+        """
+        if not self._database.has("original"):
+            return None
+        sql = "SELECT data FROM original WHERE photo = ?"
+        rows = self._database.execute(sql, ref.row)
+        if not rows:
+            return None
+        with self._expecting("the original of a photo"):
+            data = self._cells.unseal(rows[0][0], _original_of(ref.row))
+            if hashlib.sha256(data).hexdigest() != ref.sha256:
+                raise DamagedCellError
+        return data
 
     def read_vectors(self, refs: list[PhotoRef]) -> Float32[np.ndarray, "n d"]:
         """Read the embeddings of all photos, in the order given.
@@ -395,11 +417,13 @@ class Tables:
 
     def _reseal(self, cells: Cells, place: Place) -> None:
         """Seal one cell of a photo anew."""
-        key = "photo" if place.table == "embedding" else "id"
+        key = "id" if place.table == "photo" else "photo"
         where = f"{place.table} WHERE {key} = ?"  # names of our own, see _PHOTO_CELLS
         with self._expecting("a photo"):
-            [(sealed,)] = self._database.execute(f"SELECT {place.column} FROM {where}", place.row)
-            plain = self._cells.unseal(sealed, place)
+            rows = self._database.execute(f"SELECT {place.column} FROM {where}", place.row)
+            if not rows and place.table == "original":
+                return  # it was not kept
+            plain = self._cells.unseal(rows[0][0], place)
         self._database.execute(
             f"UPDATE {place.table} SET {place.column} = ? WHERE {key} = ?",
             cells.seal(plain, place),
@@ -465,6 +489,10 @@ def _record_of(row: int) -> Place:
 
 def _vector_of(row: int) -> Place:
     return Place("embedding", row, "vector")
+
+
+def _original_of(row: int) -> Place:
+    return Place("original", row, "data")
 
 
 def _event_of(row: int) -> Place:
