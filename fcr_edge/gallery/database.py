@@ -60,8 +60,6 @@ SETTINGS = {
     "cell_size_check": "ON",
     "mmap_size": "0",
     "foreign_keys": "ON",
-    # One file at rest, so that a copy of db.bin is a copy of the gallery.
-    "journal_mode": "DELETE",
     # Also syncs the folder once the journal is gone.
     "synchronous": "EXTRA",
     # Anything less leaves deleted embeddings legible in the file.
@@ -101,6 +99,9 @@ class Database:
         try:
             database = cls(path, _connect(path))
             database.execute("PRAGMA page_size = 4096")  # 8192 would leave half of each page empty
+            # One file at rest, so that a copy of db.bin is a copy of the gallery. The header says
+            # so from then on, and is checked: asking again would take a lock without waiting.
+            database.execute("PRAGMA journal_mode = DELETE")
             database._configure()
         except BaseException:
             path.unlink()
