@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import hashlib
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -159,6 +160,7 @@ class Clerk:
         self._gallery, self._identifier, self._update = gallery, identifier, update
         self._enrolled = {person.id: person for person in gallery.people()}
         self._owners = gallery.photo_owners()
+        self._change = str(uuid.uuid4())
         self._waiting: list[tuple[Person, list[Photo]]] = []
         self._people = self._photos = self._added = 0
         self._refused: list[str] = []
@@ -235,7 +237,9 @@ class Clerk:
 
     def _write(self) -> None:
         if self._waiting:
-            self._added += self._gallery.enroll_all(self._waiting, update=self._update)
+            self._added += self._gallery.enroll_all(
+                self._waiting, update=self._update, change=self._change
+            )
             self._waiting = []
 
 

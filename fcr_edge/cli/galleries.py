@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import asdict
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,10 +27,16 @@ from fcr_edge.cli.options import (
     HeadquartersOption,
     JsonOption,
     KeyFileOption,
+    OnlyAgeOption,
+    OnlyHeightOption,
+    OnlySexOption,
     PassphraseOption,
     PlainOption,
+    SinceOption,
     UnsignedOption,
+    UntilOption,
     ask_passphrase,
+    read_among,
     read_key,
     read_new_key,
 )
@@ -43,6 +50,22 @@ _SHOWN = 12
 """Digits of a hash that are shown."""
 _NAMED = 5
 """Candidates of a search that are named."""
+
+NewKeyFileOption = Annotated[
+    Path | None, typer.Option(help="File of 32 bytes that shall lock the gallery.")
+]
+NewPassphraseOption = Annotated[
+    bool, typer.Option("--new-passphrase", help="Ask for a new passphrase.")
+]
+
+
+class DetailsChoice(str, Enum):
+    """Which details of people stay."""
+
+    same = "same"
+    ours = "ours"
+    theirs = "theirs"
+
 
 GalleryArgument = Annotated[Path, typer.Argument(help="The gallery, e.g. db.bin.")]
 
@@ -68,12 +91,8 @@ def rekey(
     gallery: GalleryArgument,
     key_file: KeyFileOption = None,
     passphrase: PassphraseOption = False,
-    new_key_file: Annotated[
-        Path | None, typer.Option(help="File of 32 bytes that shall lock the gallery.")
-    ] = None,
-    new_passphrase: Annotated[
-        bool, typer.Option("--new-passphrase", help="Ask for a new passphrase.")
-    ] = False,
+    new_key_file: NewKeyFileOption = None,
+    new_passphrase: NewPassphraseOption = False,
     plain: PlainOption = False,
     headquarters: HeadquartersOption = None,
 ) -> None:
@@ -156,6 +175,89 @@ def compact(
     typer.echo(gallery)
 
 
+def merge(
+    gallery: GalleryArgument,
+    other: Annotated[Path, typer.Argument(help="The gallery whose people are brought in.")],
+    details: Annotated[
+        DetailsChoice,
+        typer.Option(help="Which details stay where they differ; same: write nothing, list them."),
+    ] = DetailsChoice.same,
+    key_file: KeyFileOption = None,
+    passphrase: PassphraseOption = False,
+    other_key_file: Annotated[
+        Path | None, typer.Option(help="File of 32 bytes that locks the other gallery.")
+    ] = None,
+    other_passphrase: Annotated[
+        bool, typer.Option("--other-passphrase", help="Ask for the other one's passphrase.")
+    ] = False,
+) -> None:
+    """Bring the people of another gallery into this one; `undo` takes it back."""
+    from fcr_edge.gallery import merge as bring_in
+
+    with (
+        open_gallery(gallery, key_file, passphrase) as ours,
+        open_gallery(other, other_key_file, other_passphrase) as theirs,
+        progress("merging", len(theirs.people())) as tick,
+    ):
+        report = bring_in(ours, theirs, details.value, progress=tick)
+    for sentence in (*report.conflicts, *report.shared):
+        warn(sentence)
+    if report.conflicts and details is DetailsChoice.same:
+        raise GalleryError(
+            f"{len(report.conflicts)} people have other details in {other}, and nothing was"
+            " written: say which stay with --details ours or --details theirs"
+        )
+    typer.echo(f"{report.people} people of {other}, {report.added} photographs of them new")
+
+
+def export(
+    gallery: GalleryArgument,
+    out: Annotated[Path, typer.Argument(help="The gallery to make.")],
+    key_file: KeyFileOption = None,
+    passphrase: PassphraseOption = False,
+    new_key_file: NewKeyFileOption = None,
+    new_passphrase: NewPassphraseOption = False,
+    plain: PlainOption = False,
+    headquarters: HeadquartersOption = None,
+    only_sex: OnlySexOption = None,
+    only_age: OnlyAgeOption = None,
+    only_height: OnlyHeightOption = None,
+    missing_since: SinceOption = "",
+    missing_until: UntilOption = "",
+) -> None:
+    """Make a gallery of some or all people, under a key of its own, to be handed on."""
+    from fcr_edge.gallery import Gallery, read_headquarters_public_key
+    from fcr_edge.gallery import merge as bring_in
+
+    among = read_among(only_sex, only_age, only_height, missing_since, missing_until)
+    with open_gallery(gallery, key_file, passphrase) as source:
+        people = [person for person in source.people() if among.admits(person)]
+        if not people:
+            raise GalleryError(f"nobody in {gallery} is among those asked for")
+        key = read_new_key(new_key_file, new_passphrase, plain)
+        public = None if headquarters is None else read_headquarters_public_key(headquarters)
+        with Gallery.create(out, source.fingerprint, source.dimension, key, public) as made:
+            with progress("exporting", len(people)) as tick:
+                bring_in(made, source, among=among, progress=tick)
+            warn_of_plain(made)
+    note(f"{len(people)} people")
+    typer.echo(out)
+
+
+def undo(
+    gallery: GalleryArgument,
+    key_file: KeyFileOption = None,
+    passphrase: PassphraseOption = False,
+) -> None:
+    """Take back the last change, if it was an enrolment, an update of details or a merge."""
+    with open_gallery(gallery, key_file, passphrase) as opened:
+        done = opened.undo()
+        opened.pack()
+    note(f"not enrolled any more: {' '.join(done.removed) or 'nobody'}")
+    note(f"as before: {' '.join(done.restored) or 'nobody'}")
+    typer.echo(f"{done.photos} photographs taken back")
+
+
 def re_embed(
     gallery: GalleryArgument,
     new: Annotated[Path, typer.Argument(help="The gallery to make, or to go on with.")],
@@ -224,6 +326,7 @@ def _describe(event: Event, names: dict[str, str]) -> str:
         "enroll": f"{event.photos} photographs",
         "remove": f"{event.photos} photographs",
         "rekey": f"{event.photos} photographs",
+        "undo": f"{event.photos} photographs",
         "search": f"film {' and '.join(film[:_SHOWN] for film in event.films)}, found",
     }[event.action]
     more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""

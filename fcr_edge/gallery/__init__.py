@@ -11,6 +11,7 @@ from fcr_edge.gallery.locks import (
     read_headquarters_public_key,
     read_key_file,
 )
+from fcr_edge.gallery.merging import MergeReport, merge
 from fcr_edge.gallery.records import (
     Candidate,
     Event,
@@ -22,6 +23,7 @@ from fcr_edge.gallery.records import (
     Probe,
     SearchResult,
     Sex,
+    Undone,
     View,
 )
 from fcr_edge.gallery.store import Gallery
@@ -35,15 +37,18 @@ __all__ = [
     "Health",
     "Key",
     "Match",
+    "MergeReport",
     "Mode",
     "Person",
     "Photo",
     "Probe",
     "SearchResult",
     "Sex",
+    "Undone",
     "View",
     "back_up",
     "make_headquarters_keys",
+    "merge",
     "read_headquarters_public_key",
     "read_key_file",
     "restore",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Sex = Literal["female", "male"]
 View = Literal["frontal", "lateral"]
 Mode = Literal["auto", "exact", "hnsw"]
-Action = Literal["enroll", "remove", "rekey", "search"]
+Action = Literal["enroll", "remove", "rekey", "search", "undo"]
 
 MAX_ID_LENGTH = 64
 MAX_TEXT_LENGTH = 10_000
@@ -220,13 +220,25 @@ class Event:
     Empty where nobody in particular is meant. After a change of keys the hashes of people removed
     before are those of the old key."""
     photos: int = 0
-    """Photos added or removed, or sealed anew."""
+    """Photos added, removed or taken back, or sealed anew."""
     films: tuple[str, ...] = ()
     """SHA-256 of each film searched with."""
     bundle: str = ""
     """SHA-256 of the manifest of the bundle searched with."""
     candidates: tuple[str, ...] = ()
     """The hash of each candidate's id, the most similar first."""
+
+
+@dataclass(frozen=True)
+class Undone:
+    """What taking back the last enrolment did."""
+
+    removed: tuple[str, ...]
+    """Ids of people who are not enrolled any more."""
+    restored: tuple[str, ...]
+    """Ids of people who have the details and photos again that they had before."""
+    photos: int
+    """Photos taken back."""
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from fcr_edge.gallery.records import (
     Health,
     Match,
     SearchResult,
+    Undone,
     check_unit,
     explain_difference,
 )
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
     from fcr_edge.gallery.locks import Key
     from fcr_edge.gallery.records import Event, Mode, Person, Photo, Probe, View
     from fcr_edge.gallery.search import JointRanking, Ranking
-    from fcr_edge.gallery.tables import Tell
+    from fcr_edge.gallery.tables import Step, Tell
 
     Ask = Callable[[list[str]], Key | None]
 
@@ -240,17 +241,48 @@ class Gallery:
         return self.enroll_all([(person, photos)], update=update)
 
     def enroll_all(
-        self, people: Sequence[tuple[Person, Sequence[Photo]]], *, update: bool = False
+        self,
+        people: Sequence[tuple[Person, Sequence[Photo]]],
+        *,
+        update: bool = False,
+        change: str | None = None,
     ) -> int:
         """Enroll several people in one transaction, as enroll does: all of them or nobody.
 
         A durable commit takes about as long as embedding a face, so many people at once cost less.
+        Transactions with the same `change`, one after the other, are taken back together (undo).
         """
         for _, photos in people:
             for photo in photos:
                 check_unit(photo.embedding, self.dimension, f"embedding of {photo.file_name!r}")
+        with self._changing(undoable=True) as state:
+            before = state.generation
+            steps: list[Step] = []
+            added = sum(self._enroll(state, *item, steps, update=update) for item in people)
+            if steps:
+                name = change or str(uuid.uuid4())
+                self._tables.write_undo(name, before, state.generation, steps)
+            return added
+
+    def undo(self) -> Undone:
+        """Take back the last change, if it was an enrolment, an update or a merge.
+
+        Raises GalleryError where it was anything else: nothing of a person who was removed stays
+        in the file, so that only a copy of it brings them back.
+        """
         with self._changing() as state:
-            return sum(self._enroll(state, *item, update=update) for item in people)
+            steps = self._tables.read_undo(state)
+            if not steps:
+                raise GalleryError(
+                    f"the last change of gallery {self.path} was no enrolment, and cannot be taken"
+                    " back: restore a copy (fcr-edge gallery restore)"
+                )
+            done = [(step, *self._tables.take_back(state, step)) for step in reversed(steps)]
+            photos = sum(count for _, _, count in done)
+            self._tables.append_event(state, "undo", photos=photos)
+        gone = {entry.id for (_, details, _), entry, _ in done if details is None}
+        kept = {entry.id for _, entry, _ in done} - gone
+        return Undone(tuple(sorted(gone)), tuple(sorted(kept)), photos)
 
     def people(self) -> list[Person]:
         """Give everyone enrolled, in order of id."""
@@ -317,7 +349,8 @@ class Gallery:
         header, cells = _lock(dataclasses.replace(self._header, locks=[]), key, headquarters)
         with self._database.transaction(write=True):
             state = self._read_state()
-            self._tables.drop_caches()
+            self._tables.drop_pack()
+            self._tables.drop_undo()
             tables = self._tables.rekey(cells, state, tell)
             tables.append_event(state, "rekey", "", state.photos)
             tables.write_state(state)
@@ -515,21 +548,29 @@ class Gallery:
             raise
 
     @contextlib.contextmanager
-    def _changing(self) -> Iterator[State]:
+    def _changing(self, *, undoable: bool = False) -> Iterator[State]:
         """Run a block as one change of the gallery: all of it, or nothing."""
         with self._database.transaction(write=True):
             state = self._read_state()
             events, generation = state.events, state.generation
             yield state
             if state.generation != generation:
-                self._tables.drop_caches()
+                self._tables.drop_pack()
+                if not undoable:
+                    self._tables.drop_undo()
             if state.events != events:
                 self._tables.write_state(state)
 
     def _enroll(
-        self, state: State, person: Person, photos: Sequence[Photo], *, update: bool
+        self,
+        state: State,
+        person: Person,
+        photos: Sequence[Photo],
+        steps: list[Step],
+        *,
+        update: bool,
     ) -> int:
-        """Add a person's new photos, and change the details, if need be."""
+        """Add a person's new photos, and change the details, if need be; note how it was."""
         entry = self._tables.find(person.id)
         if entry is None and not photos:
             raise GalleryError(f"person {person.id!r} has no photo: enroll at least one")
@@ -538,11 +579,12 @@ class Gallery:
         known = {photo.sha256 for photo in entry.photos} if entry else set()
         fresh = {photo.sha256: photo for photo in photos if photo.sha256 not in known}
         if entry is None or entry.person != person or fresh:
-            self._add(state, person, entry, list(fresh.values()))
+            row = self._add(state, person, entry, list(fresh.values()))
+            steps.append((row, *((entry.details, entry.photos) if entry else (None, None))))
         return len(fresh)
 
-    def _add(self, state: State, person: Person, known: Entry | None, fresh: list[Photo]) -> None:
-        """Write a person with photos to add, and log it."""
+    def _add(self, state: State, person: Person, known: Entry | None, fresh: list[Photo]) -> int:
+        """Write a person with photos to add, and log it; gives the row."""
         row = known.row if known else state.take_row()
         new = [PhotoRef(state.take_row(), photo.sha256, digest_photo(photo)) for photo in fresh]
         entry = Entry(row, person.to_dict(), (*(known.photos if known else ()), *new))
@@ -550,6 +592,7 @@ class Gallery:
         for ref, photo in zip(new, fresh, strict=True):
             self._tables.write_photo(state, ref.row, photo)
         self._tables.append_event(state, "enroll", person.id, len(fresh))
+        return row
 
     def _get(self, person_id: str) -> Entry:
         entry = self._tables.find(person_id)

@@ -20,7 +20,7 @@ from fcr_edge.gallery.keys import ClearCells, DamagedCellError, Place
 from fcr_edge.gallery.records import UNIT_TOLERANCE, Event, Person, Photo, View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from jaxtyping import Float32
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from fcr_edge.gallery.records import Action
 
     Tell = Callable[[int, int], None]
+    Step = tuple[int, dict[str, Any] | None, Sequence[Sequence[Any]] | None]
+    """A person's row, and the details and photos before; None for somebody who was not there."""
 
 _HEADER = Place("meta", 0, "header")
 _STATE = Place("meta", 0, "state")
@@ -40,7 +42,8 @@ _PHOTO_CELLS = (
     Place("original", 0, "data"),
 )
 _ROSTER_MODULUS = 1 << 256
-_PACK = "people"
+_PACK, _UNDO = "people", "undo"
+"""What is cached."""
 CHUNK_BYTES = 16 * 1024 * 1024
 """Of a cache, for one cell: SQLite and ciphers have limits, and memory does."""
 
@@ -206,7 +209,7 @@ class Tables:
         """Write everyone together, as of this state, so that reading them takes less."""
         people = [[entry.row, entry.details, entry.photos] for entry in entries]
         content = _with_hash(to_json([_sum_up(state), digest.hex(), people]))
-        self.drop_caches()
+        self.drop_pack()
         for number, start in enumerate(range(0, len(content), CHUNK_BYTES)):
             place = Place("cache", number, _PACK)
             chunk = self._cells.seal(content[start : start + CHUNK_BYTES], place)
@@ -243,9 +246,63 @@ class Tables:
             )
             return None
 
-    def drop_caches(self) -> None:
+    def drop_pack(self) -> None:
         """Forget what was made of people: it holds them, too."""
-        self._database.execute("DELETE FROM cache")
+        self._database.execute("DELETE FROM cache WHERE name = ?", _PACK)
+
+    def drop_undo(self) -> None:
+        """Forget what an enrolment would be taken back with."""
+        self._database.execute("DELETE FROM cache WHERE name = ?", _UNDO)
+
+    def write_undo(self, change: str, before: int, after: int, steps: list[Step]) -> None:
+        """Note how things were before an enrolment, after what is noted of the same change.
+
+        Args:
+            change: Names the change: an enrolment may take many transactions.
+            before: The generation before this one.
+            after: And after it.
+            steps: Of each person touched.
+        """
+        noted = self._read_undo()
+        number = len(noted)
+        if not noted or noted[-1][0] != change or noted[-1][2] != before:
+            self.drop_undo()
+            number = 0
+        sealed = self._cells.seal(
+            to_json([change, before, after, steps]), Place("cache", number, _UNDO)
+        )
+        self._database.execute("INSERT INTO cache VALUES (?, ?, ?)", _UNDO, number, sealed)
+
+    def read_undo(self, state: State) -> list[Step]:
+        """Give the steps of the last change, oldest first; none if it was no enrolment."""
+        noted = self._read_undo()
+        if not noted or noted[-1][2] != state.generation:
+            return []
+        return [(row, *was) for _, _, _, steps in noted for row, *was in steps]
+
+    def take_back(self, state: State, step: Step) -> tuple[Entry, int]:
+        """Bring a person back to how things were; gives who it was and photos taken back."""
+        row, details, photos = step
+        sql = "SELECT lookup, record FROM person WHERE id = ?"
+        with self._expecting("a person"):
+            [(lookup, record)] = self._database.execute(sql, row)
+            now = self._to_entry(row, lookup, record)
+        if details is None:
+            self.delete_entry(state, now)
+            return now, len(now.photos)
+        was = Entry(row, details, tuple(PhotoRef(*photo) for photo in photos or ()))
+        added = [photo for photo in now.photos if photo not in was.photos]
+        self._delete_photos(state, added)
+        self.write_entry(state, was)
+        return was, len(added)
+
+    def _read_undo(self) -> list[list[Any]]:
+        sql = "SELECT number, chunk FROM cache WHERE name = ? ORDER BY number"
+        with self._expecting("what the last enrolment would be taken back with"):
+            return [
+                json.loads(self._cells.unseal(chunk, Place("cache", cast("int", number), _UNDO)))
+                for number, chunk in self._database.rows(sql, _UNDO)
+            ]
 
     def find(self, person_id: str) -> Entry | None:
         """Read one person's row; None if there is none."""
@@ -271,13 +328,16 @@ class Tables:
 
     def delete_entry(self, state: State, entry: Entry) -> None:
         """Delete a person's row and the rows of all photos."""
-        for photo in entry.photos:
+        self._delete_photos(state, entry.photos)
+        self._strike(state, entry.row)
+        self._database.execute("DELETE FROM person WHERE id = ?", entry.row)
+
+    def _delete_photos(self, state: State, photos: Sequence[PhotoRef]) -> None:
+        for photo in photos:
             self._database.execute("DELETE FROM embedding WHERE photo = ?", photo.row)
             self._database.execute("DELETE FROM original WHERE photo = ?", photo.row)
             self._database.execute("DELETE FROM photo WHERE id = ?", photo.row)
-        self._strike(state, entry.row)
-        self._database.execute("DELETE FROM person WHERE id = ?", entry.row)
-        state.photos -= len(entry.photos)
+        state.photos -= len(photos)
 
     def write_photo(self, state: State, row: int, photo: Photo) -> None:
         """Write the rows of a new photo."""

@@ -201,6 +201,33 @@ def test_the_audit_says_who_searched_for_what(gallery_file: Path, tmp_path: Path
     assert "unbroken" in shown.stderr
 
 
+def test_galleries_are_merged_exported_and_changes_taken_back(
+    gallery_file: Path, tmp_path: Path
+) -> None:
+    file, part, photos = tmp_path / "db.bin", tmp_path / "part.bin", tmp_path / "photos"
+    shutil.copy(gallery_file, file)
+    photos.mkdir()
+    shutil.copy(demo_folder() / "photos" / "p00001_frontal.jpg", photos / "zoe.jpg")
+    before = len(json.loads(run("gallery", "list", "-g", file, "--json").stdout)["people"])
+
+    asked = ("--only-sex", "female", "--new-passphrase")
+    exported = run("gallery", "export", file, part, *asked, typed="gray owl and mice\n")
+    added = run("enroll", photos, "-g", part, "--passphrase", typed="gray owl and mice\n")
+    merged = run("gallery", "merge", file, part, "--other-passphrase", typed="gray owl and mice\n")
+    after = len(json.loads(run("gallery", "list", "-g", file, "--json").stdout)["people"])
+    undone = run("gallery", "undo", file)
+    twice = run("gallery", "undo", file)
+
+    for done in (exported, added, merged, undone):
+        assert done.exit_code == 0, done.stderr
+    assert after == before + 1
+    assert "1 photographs of them new" in merged.stdout
+    assert "p00001 and zoe" in merged.stderr
+    assert "not enrolled any more: zoe" in undone.stderr
+    assert twice.exit_code == 3
+    assert len(json.loads(run("gallery", "list", "-g", file, "--json").stdout)["people"]) == before
+
+
 def test_a_gallery_is_copied_checked_and_put_back(gallery_file: Path, tmp_path: Path) -> None:
     file, copy = tmp_path / "db.bin", tmp_path / "copy.bin"
     shutil.copy(gallery_file, file)

@@ -30,7 +30,7 @@ def path(tmp_path: Path) -> Path:
 
 def count_chunks(path: Path) -> int:
     with sqlite3.connect(path) as database:
-        (count,) = database.execute("SELECT count(*) FROM cache").fetchone()
+        (count,) = database.execute("SELECT count(*) FROM cache WHERE name = 'people'").fetchone()
     return int(count)
 
 
@@ -100,11 +100,11 @@ def test_an_older_one_put_back_is_not_used(path: Path) -> None:
 @pytest.mark.parametrize(
     "harm",
     [
-        "UPDATE cache SET chunk = zeroblob(40) WHERE number = 1",
-        "DELETE FROM cache WHERE number = 1",
+        "UPDATE cache SET chunk = zeroblob(40) WHERE number = 1 AND name = 'people'",
+        "DELETE FROM cache WHERE number = 1 AND name = 'people'",
         "DELETE FROM cache WHERE number = (SELECT max(number) FROM cache)",
         "UPDATE cache SET number = number + 1 WHERE number = (SELECT max(number) FROM cache)",
-        "UPDATE cache SET chunk = 'text' WHERE number = 0",
+        "UPDATE cache SET chunk = 'text' WHERE number = 0 AND name = 'people'",
     ],
 )
 def test_a_damaged_one_is_passed_over_aloud(
