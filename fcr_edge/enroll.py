@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".tif", ".tiff")
 """Endings of the files in a folder that are taken for photographs."""
 REQUIRED_COLUMNS = {"person", "file"}
-PERSON_COLUMNS = ("name", "sex", "birth_year", "height_cm", "place", "date", "notes")
+PERSON_COLUMNS = (
+    *("name", "sex", "birth_year", "height_cm", "place", "date", "notes", "retain_until"),
+)
 COLUMNS = {*REQUIRED_COLUMNS, *PERSON_COLUMNS, "view"}
 
 BATCH = 16
@@ -72,8 +74,8 @@ def list_people(
     A folder holds a folder a person, or a picture a person, named by the person's id. A table is a
     CSV file with the columns person and file (relative to the table), one row a photograph, and
     optionally name, sex (female or male), birth_year ("1985" or "1985-1990"), height_cm, place,
-    date, notes and view (frontal or lateral). Where the table calls a column otherwise, `columns`
-    says how; further columns are passed over then.
+    date, notes, retain_until and view (frontal or lateral). Where the table calls a column
+    otherwise, `columns` says how; further columns are passed over then.
 
     Raises DataError where a row is wrong or nobody is to be enrolled.
     """
@@ -353,6 +355,7 @@ def _parse_row(row: dict[str, str]) -> tuple[Person, View | None]:
         place=values["place"],
         date=values["date"],
         notes=values["notes"],
+        retain_until=values["retain_until"],
     )
     return person, _parse_choice(values["view"], ("frontal", "lateral"))
 

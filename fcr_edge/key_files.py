@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 K = TypeVar("K")
 
+SIGNING_KEY_MAKER = "fcr-edge gallery keygen --purpose receipts, or fcr-train keygen"
+"""The commands that make pairs of Ed25519 keys."""
 PEM_START = b"-----BEGIN"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import asdict
+from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 
 _SHOWN = 12
 """Digits of a hash that are shown."""
+_START = 100
+"""Bytes of a key file that tell whether it is locked."""
 _NAMED = 5
 """Candidates of a search that are named."""
 
@@ -336,16 +339,82 @@ def _describe(event: Event, names: dict[str, str]) -> str:
     )
 
 
+def purge(
+    gallery: GalleryArgument,
+    receipt: Annotated[Path, typer.Option(help="File for the signed receipt.")],
+    sign_with: Annotated[Path, typer.Option(help="Private key, see keygen --purpose receipts.")],
+    as_of: Annotated[str, typer.Option(help="The day, e.g. 2026-11-22 (today).")] = "",
+    key_file: KeyFileOption = None,
+    passphrase: PassphraseOption = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove everybody whose retain_until is over, for good, with a signed receipt."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from fcr_edge import key_files
+    from fcr_edge.gallery import purging
+
+    secret = None
+    if sign_with.is_file() and b"ENCRYPTED" in sign_with.read_bytes()[:_START]:
+        secret = ask_passphrase(f"Passphrase of {sign_with}")
+    maker = key_files.SIGNING_KEY_MAKER
+    key = key_files.read_private(sign_with, Ed25519PrivateKey, secret, maker)
+    day = as_of or datetime.now(timezone.utc).strftime("%Y-%m-%d")
+    with open_gallery(gallery, key_file, passphrase) as opened:
+        expired = purging.find_expired(opened, day)
+        if not expired:
+            note(f"nobody's time is over on {day}")
+            return
+        for person in expired:
+            note(f"{person.id}, until {person.retain_until}")
+        if not yes:
+            typer.confirm(f"Remove these {len(expired)} people for good?", abort=True, err=True)
+        purging.purge(opened, expired, day, receipt, key)
+        opened.pack()
+    note("copies of the file elsewhere still hold them")
+    typer.echo(receipt)
+
+
+def check_receipt(
+    receipt: Annotated[Path, typer.Argument(help="The receipt.")],
+    key: Annotated[Path, typer.Option(help="The public key (.pub) that is to have signed it.")],
+) -> None:
+    """Check who signed a receipt, and print it."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    from fcr_edge import key_files
+    from fcr_edge.gallery import purging
+
+    public = key_files.read_public(key, Ed25519PublicKey, key_files.SIGNING_KEY_MAKER)
+    print_json(purging.check_receipt(receipt, public))
+
+
+class Purpose(str, Enum):
+    """What a pair of keys is for."""
+
+    headquarters = "headquarters"
+    receipts = "receipts"
+
+
 def keygen(
     out: Annotated[Path, typer.Option(help="The private key to write; .pub is put after it.")],
+    purpose: Annotated[
+        Purpose, typer.Option(help="Headquarters' second key, or a key that signs receipts.")
+    ] = Purpose.headquarters,
     passphrase: Annotated[
         bool, typer.Option("--passphrase", help="Ask for a passphrase that locks it.")
     ] = False,
 ) -> None:
-    """Make headquarters' pair of keys, which opens a gallery whose passphrase is forgotten."""
+    """Make a pair of keys that opens galleries, or one that signs receipts."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from fcr_edge import key_files
     from fcr_edge.gallery import make_headquarters_keys
 
     secret = ask_passphrase("New passphrase", confirm=True) if passphrase else None
+    if purpose is Purpose.receipts:
+        typer.echo(key_files.write_pair(out, Ed25519PrivateKey.generate(), secret))
+        return
     typer.echo(make_headquarters_keys(out, secret))
     note(f"give the .pub to field kits (--headquarters); keep {out} at headquarters, offline")
     if secret is None:

@@ -80,8 +80,8 @@ class Among:
     def _fits_date(self, person: Person) -> bool:
         if not person.date:
             return True
-        return (not self.since or _last_day(person.date) >= _first_day(self.since)) and (
-            not self.until or _first_day(person.date) <= _last_day(self.until)
+        return (not self.since or last_day(person.date) >= _first_day(self.since)) and (
+            not self.until or _first_day(person.date) <= last_day(self.until)
         )
 
 
@@ -89,7 +89,7 @@ def _first_day(date: str) -> str:
     return {4: f"{date}-01-01", 7: f"{date}-01"}.get(len(date), date)
 
 
-def _last_day(date: str) -> str:
+def last_day(date: str) -> str:
     """Give a day that no day of that year or month is after; it need not exist."""
     return {4: f"{date}-12-31", 7: f"{date}-31"}.get(len(date), date)
 

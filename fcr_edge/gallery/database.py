@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 APPLICATION_ID = int.from_bytes(b"FCRg", "big")
 SCHEMA_VERSION = 2
-"""Schema 2 added the tables of SINCE_2, and two details of people (birth_year_to, height_cm)."""
+"""Schema 2 added the tables of SINCE_2, and details of people (birth_year_to,
+height_cm, retain_until)."""
 BUSY_TIMEOUT_MS = 5_000
 PAGES_A_STEP = 4_096
 """Pages that are copied at a time, in which no other program can write: 16 MiB."""

@@ -55,6 +55,8 @@ class Person:
     """The latest year of birth, where only a span is known."""
     height_cm: int | None = None
     """50 to 250, or None where unknown."""
+    retain_until: str = ""
+    """The last day that the person may be kept: "2030-12-31", a month, a year, or no limit."""
 
     def __post_init__(self) -> None:
         _check_id(self.id)
@@ -77,19 +79,20 @@ class Person:
             raise GalleryError(
                 f"{who}: height is {self.height_cm!r}: write {HEIGHTS[0]} to {HEIGHTS[-1]} cm"
             )
-        if not DATE.fullmatch(self.date):
-            raise GalleryError(f"{who}: date is {self.date!r}: write it as 2019-05-03 or 2019")
+        for what, date in (("date", self.date), ("retain_until", self.retain_until)):
+            if not DATE.fullmatch(date):
+                raise GalleryError(f"{who}: {what} is {date!r}: write it as 2019-05-03 or 2019")
         for text in ("name", "place", "notes"):
             if len(getattr(self, text)) > MAX_TEXT_LENGTH:
                 raise GalleryError(f"{who}: {text} is longer than {MAX_TEXT_LENGTH} characters")
 
     def to_dict(self) -> dict[str, object]:
         """Give what is known; what schema 1 did not have is left out where it is unknown."""
-        later = ("birth_year_to", "height_cm")
+        later = ("birth_year_to", "height_cm", "retain_until")
         return {
             name: value
             for name, value in vars(self).items()
-            if name not in later or value is not None
+            if name not in later or value not in (None, "")
         }
 
 
@@ -227,6 +230,23 @@ class Event:
     """SHA-256 of the manifest of the bundle searched with."""
     candidates: tuple[str, ...] = ()
     """The hash of each candidate's id, the most similar first."""
+    hash: str = ""
+    """Of this entry and all before it, hexadecimal; known when it was read."""
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What a removal of people did, for whoever has to attest it."""
+
+    gallery: str
+    """The gallery's own id."""
+    people: tuple[tuple[str, int], ...]
+    """Of each person the hash of the id, as in the log, and how many photos they had."""
+    last_entry: int
+    """Number of the log's last entry."""
+    log_head: str
+    """Its hash, which covers the whole log."""
+    operator: str
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from fcr_edge.gallery.records import (
     Candidate,
     Health,
     Match,
+    Removal,
     SearchResult,
     Undone,
     check_unit,
@@ -85,11 +86,11 @@ class Gallery:
         self, database: Database, header: Header, cells: Cells, operator: str | None
     ) -> None:
         """Use create or open."""
-        who = name_operator() if operator is None else operator
+        self._who = name_operator() if operator is None else operator
         self._database = database
         self._header = header
         self._cells = cells
-        self._tables = Tables(database, cells, header.dimension, who)
+        self._tables = Tables(database, cells, header.dimension, self._who)
         self._snapshot = _Snapshot(generation=-1)
 
     @classmethod
@@ -322,11 +323,27 @@ class Gallery:
         Nothing of them stays in the file. Copies of the file, and what a disk keeps of blocks it
         has overwritten, are beyond reach. Raises GalleryError as person does.
         """
+        person = self.person(person_id)
+        self.remove_all([person_id])
+        return person
+
+    def remove_all(
+        self, person_ids: Sequence[str], attest: Callable[[Removal], None] = lambda done: None
+    ) -> None:
+        """Delete several people in one transaction, as remove does: all of them or nobody.
+
+        `attest` is called when they are deleted and nothing is committed yet; should it raise,
+        everybody stays. Raises GalleryError as person does.
+        """
         with self._changing() as state:
-            entry = self._get(person_id)
-            self._tables.delete_entry(state, entry)
-            self._tables.append_event(state, "remove", person_id, len(entry.photos))
-        return entry.person
+            gone = []
+            for entry in [self._get(person_id) for person_id in person_ids]:
+                self._tables.delete_entry(state, entry)
+                self._tables.append_event(state, "remove", entry.id, len(entry.photos))
+                gone.append((self._tables.hash_id(entry.id), len(entry.photos)))
+            attest(
+                Removal(self._header.uuid, tuple(gone), state.events, state.log_head, self._who)
+            )
 
     def rekey(
         self,

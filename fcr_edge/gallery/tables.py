@@ -491,7 +491,8 @@ class Tables:
         )
 
     def _write_event(self, state: State, event: Event) -> None:
-        sealed = self._cells.seal(to_json(dataclasses.asdict(event)), _event_of(event.number))
+        content = {name: value for name, value in vars(event).items() if name != "hash"}
+        sealed = self._cells.seal(to_json(content), _event_of(event.number))
         link = _link(bytes.fromhex(state.log_head), sealed)
         state.log_head, state.events = link.hex(), event.number
         self._database.execute("INSERT INTO log VALUES (?, ?, ?)", event.number, sealed, link)
@@ -505,7 +506,7 @@ class Tables:
                 link = _link(link, cast("bytes", sealed))
                 if link != hashed:
                     raise DamagedCellError
-                events.append(_to_event(json.loads(plain)))
+                events.append(_to_event({**json.loads(plain), "hash": link.hex()}))
             if link.hex() != state.log_head or len(events) != state.events:
                 raise DamagedCellError
         return events
