@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
-import functools
 import getpass
 import hashlib
 import platform
 import uuid
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fcr_edge.errors import GalleryError
 from fcr_edge.gallery.among import EVERYBODY, Among
+from fcr_edge.gallery.caches import Caches
 from fcr_edge.gallery.database import RESTORE, Database
 from fcr_edge.gallery.keys import ClearCells, SealedCells
 from fcr_edge.gallery.locks import (
@@ -27,9 +26,7 @@ from fcr_edge.gallery.locks import (
     wrap_key,
 )
 from fcr_edge.gallery.records import (
-    Candidate,
     Health,
-    Match,
     Removal,
     SearchResult,
     Undone,
@@ -37,6 +34,7 @@ from fcr_edge.gallery.records import (
     explain_difference,
 )
 from fcr_edge.gallery.search import ExactSearcher, Faces, Index, rank, rank_together, to_unit
+from fcr_edge.gallery.snapshot import Snapshot
 from fcr_edge.gallery.tables import (
     Entry,
     Header,
@@ -60,8 +58,7 @@ if TYPE_CHECKING:
 
     from fcr_edge.gallery.keys import Cells
     from fcr_edge.gallery.locks import Key
-    from fcr_edge.gallery.records import Event, Mode, Person, Photo, Probe, View
-    from fcr_edge.gallery.search import JointRanking, Ranking
+    from fcr_edge.gallery.records import Event, Mode, Person, Photo, Probe
     from fcr_edge.gallery.tables import Step, Tell
 
     Ask = Callable[[list[str]], Key | None]
@@ -91,7 +88,8 @@ class Gallery:
         self._header = header
         self._cells = cells
         self._tables = Tables(database, cells, header.dimension, self._who)
-        self._snapshot = _Snapshot(generation=-1)
+        self._caches = Caches(database, cells)
+        self._snapshot = Snapshot(generation=-1)
 
     @classmethod
     def create(
@@ -180,7 +178,7 @@ class Gallery:
 
     def close(self) -> None:
         """Close the file and let go of what was read from it."""
-        self._snapshot = _Snapshot(generation=-1)
+        self._snapshot = Snapshot(generation=-1)
         self._database.close()
 
     @property
@@ -262,7 +260,7 @@ class Gallery:
             added = sum(self._enroll(state, *item, steps, update=update) for item in people)
             if steps:
                 name = change or str(uuid.uuid4())
-                self._tables.write_undo(name, before, state.generation, steps)
+                self._caches.write_undo(name, before, state.generation, steps)
             return added
 
     def undo(self) -> Undone:
@@ -272,7 +270,7 @@ class Gallery:
         in the file, so that only a copy of it brings them back.
         """
         with self._changing() as state:
-            steps = self._tables.read_undo(state)
+            steps = self._caches.read_undo(state)
             if not steps:
                 raise GalleryError(
                     f"the last change of gallery {self.path} was no enrolment, and cannot be taken"
@@ -366,14 +364,15 @@ class Gallery:
         header, cells = _lock(dataclasses.replace(self._header, locks=[]), key, headquarters)
         with self._database.transaction(write=True):
             state = self._read_state()
-            self._tables.drop_pack()
-            self._tables.drop_undo()
+            self._caches.drop_pack()
+            self._caches.drop_undo()
             tables = self._tables.rekey(cells, state, tell)
             tables.append_event(state, "rekey", "", state.photos)
             tables.write_state(state)
             write_header(self._database, header)
         self._header, self._cells, self._tables = header, cells, tables
-        self._snapshot = _Snapshot(generation=-1)
+        self._caches = Caches(self._database, cells)
+        self._snapshot = Snapshot(generation=-1)
 
     def verify(self, tell: Tell = lambda done, total: None) -> Health:
         """Read everything there is, and compare it with what it was when it was written.
@@ -397,8 +396,8 @@ class Gallery:
             refs = [ref for _, ref in photos]
             self._tables.read_vectors(refs)
             self._tables.read_views(refs)
-            packed = self._tables.read_pack(state)
-            if packed is not None and packed != (entries, _Snapshot(0, entries).digest):
+            packed = self._caches.read_pack(state)
+            if packed is not None and packed != (entries, Snapshot(0, entries).digest):
                 raise GalleryError(
                     f"gallery {self.path} is damaged: its people are not those that were packed:"
                     f" {RESTORE}"
@@ -446,7 +445,7 @@ class Gallery:
         with self._database.transaction(write=True):
             state = self._read_state()
             if state.generation == snapshot.generation:  # nobody came in between
-                self._tables.write_pack(state, snapshot.entries, snapshot.digest)
+                self._caches.write_pack(state, snapshot.entries, snapshot.digest)
 
     def history(self) -> list[Event]:
         """Give every change and search, oldest first.
@@ -542,7 +541,7 @@ class Gallery:
             excluded=excluded,
         )
 
-    def _admit(self, snapshot: _Snapshot, among: Among) -> Bool[np.ndarray, " p"] | None:
+    def _admit(self, snapshot: Snapshot, among: Among) -> Bool[np.ndarray, " p"] | None:
         """Say of everybody whether they are asked for; None if everybody is."""
         if among.everybody:
             return None
@@ -572,9 +571,9 @@ class Gallery:
             events, generation = state.events, state.generation
             yield state
             if state.generation != generation:
-                self._tables.drop_pack()
+                self._caches.drop_pack()
                 if not undoable:
-                    self._tables.drop_undo()
+                    self._caches.drop_undo()
             if state.events != events:
                 self._tables.write_state(state)
 
@@ -626,14 +625,14 @@ class Gallery:
             "fcr-edge gallery list shows everyone"
         )
 
-    def _read(self, *, faces: bool = False, views: bool = False) -> _Snapshot:
+    def _read(self, *, faces: bool = False, views: bool = False) -> Snapshot:
         """Give the content as of now, reading it again only if it was changed since."""
         with self._database.transaction(write=False):
             state = self._read_state()
             if self._snapshot.generation != state.generation:
-                packed = self._tables.read_pack(state)
+                packed = self._caches.read_pack(state)
                 entries, digest = packed or (self._tables.read_entries(state), None)
-                self._snapshot = _Snapshot(state.generation, entries, known_digest=digest)
+                self._snapshot = Snapshot(state.generation, entries, known_digest=digest)
             if faces and self._snapshot.entries and self._snapshot.index is None:
                 self._snapshot.index = self._load_index(self._snapshot.entries)
             if views and self._snapshot.views is None:
@@ -643,69 +642,6 @@ class Gallery:
     def _load_index(self, entries: list[Entry]) -> Index:
         owners = np.repeat(np.arange(len(entries)), [len(entry.photos) for entry in entries])
         return Index(Faces(to_unit(self._tables.read_vectors(self._snapshot.photos)), owners))
-
-
-@dataclass(eq=False)
-class _Snapshot:
-    """A gallery's content in memory."""
-
-    generation: int
-    entries: list[Entry] = field(default_factory=list)
-    """By person id."""
-    index: Index | None = None
-    """None until the first search, and in an empty gallery."""
-    views: list[View | None] | None = None
-    """Of each face of the index; None until the first search with several probes."""
-    known_digest: bytes | None = None
-    """The digest, where it was read."""
-
-    @property
-    def photos(self) -> list[PhotoRef]:
-        """All photos, by person id, then hash: the order of the index."""
-        return [photo for entry in self.entries for photo in _by_hash(entry)]
-
-    @functools.cached_property
-    def digest(self) -> bytes:
-        """SHA-256 over everyone, in order of id."""
-        if self.known_digest is not None:
-            return self.known_digest
-        content = hashlib.sha256()
-        for entry in self.entries:
-            photos = [[photo.sha256, photo.content] for photo in _by_hash(entry)]
-            content.update(to_json([entry.details, photos]) + b"\n")
-        return content.digest()
-
-    def to_candidates(self, ranking: Ranking) -> list[Candidate]:
-        """Say who and which photo the ranked faces are."""
-        places = zip(ranking.owners, ranking.nth, ranking.similarities, strict=True)
-        candidates = []
-        for number, (owner, nth, similarity) in enumerate(places, start=1):
-            entry = self.entries[owner]
-            photo = _by_hash(entry)[nth]
-            match = Match(photo.sha256, similarity)
-            candidates.append(Candidate(number, entry.person, similarity, (match,)))
-        return candidates
-
-    def to_joint_candidates(self, ranking: JointRanking) -> list[Candidate]:
-        """Say who the ranked people are, and which photos matched."""
-        places = zip(
-            ranking.owners, ranking.scores, ranking.nth, ranking.similarities, strict=True
-        )
-        candidates = []
-        for number, (owner, score, nth, similarities) in enumerate(places, start=1):
-            entry = self.entries[owner]
-            photos = _by_hash(entry)
-            matches = tuple(
-                Match(photos[which].sha256, similarity) if which >= 0 else None
-                for which, similarity in zip(nth, similarities, strict=True)
-            )
-            candidates.append(Candidate(number, entry.person, score, matches))
-        return candidates
-
-
-def _by_hash(entry: Entry) -> list[PhotoRef]:
-    """Give a person's photos in an order that does not depend on when they were enrolled."""
-    return sorted(entry.photos, key=lambda photo: photo.sha256)
 
 
 def name_operator() -> str:

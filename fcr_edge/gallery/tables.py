@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import logging
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
@@ -42,12 +41,6 @@ _PHOTO_CELLS = (
     Place("original", 0, "data"),
 )
 _ROSTER_MODULUS = 1 << 256
-_PACK, _UNDO = "people", "undo"
-"""What is cached."""
-CHUNK_BYTES = 16 * 1024 * 1024
-"""Of a cache, for one cell: SQLite and ciphers have limits, and memory does."""
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -205,81 +198,6 @@ class Tables:
             )
         return sorted(entries, key=lambda entry: entry.id)
 
-    def write_pack(self, state: State, entries: list[Entry], digest: bytes) -> None:
-        """Write everyone together, as of this state, so that reading them takes less."""
-        people = [[entry.row, entry.details, entry.photos] for entry in entries]
-        content = _with_hash(to_json([_sum_up(state), digest.hex(), people]))
-        self.drop_pack()
-        for number, start in enumerate(range(0, len(content), CHUNK_BYTES)):
-            place = Place("cache", number, _PACK)
-            chunk = self._cells.seal(content[start : start + CHUNK_BYTES], place)
-            self._database.execute("INSERT INTO cache VALUES (?, ?, ?)", _PACK, number, chunk)
-
-    def read_pack(self, state: State) -> tuple[list[Entry], bytes] | None:
-        """Read everyone, in order of id, and the content's digest; None if none is of this state.
-
-        A pack that is damaged is passed over, with a warning: the rows are what counts.
-        """
-        if not self._database.has("cache"):
-            return None
-        sql = "SELECT number, chunk FROM cache WHERE name = ? ORDER BY number"
-        try:
-            content = b"".join(
-                self._cells.unseal(chunk, Place("cache", cast("int", number), _PACK))
-                for number, chunk in self._database.rows(sql, _PACK)
-            )
-            if not content:
-                return None
-            made_of, digest, people = json.loads(_without_hash(content).decode())
-            if made_of != _sum_up(state):
-                return None
-            entries = [
-                Entry(row, details, tuple(PhotoRef(*photo) for photo in photos))
-                for row, details, photos in people
-            ]
-            return entries, bytes.fromhex(digest)
-        except (DamagedCellError, LookupError, TypeError, ValueError):
-            logger.warning(
-                "a copy inside gallery %s that makes it open faster is damaged: its people are"
-                " read one by one; `fcr-edge gallery compact` mends that",
-                self._database.path,
-            )
-            return None
-
-    def drop_pack(self) -> None:
-        """Forget what was made of people: it holds them, too."""
-        self._database.execute("DELETE FROM cache WHERE name = ?", _PACK)
-
-    def drop_undo(self) -> None:
-        """Forget what an enrolment would be taken back with."""
-        self._database.execute("DELETE FROM cache WHERE name = ?", _UNDO)
-
-    def write_undo(self, change: str, before: int, after: int, steps: list[Step]) -> None:
-        """Note how things were before an enrolment, after what is noted of the same change.
-
-        Args:
-            change: Names the change: an enrolment may take many transactions.
-            before: The generation before this one.
-            after: And after it.
-            steps: Of each person touched.
-        """
-        noted = self._read_undo()
-        number = len(noted)
-        if not noted or noted[-1][0] != change or noted[-1][2] != before:
-            self.drop_undo()
-            number = 0
-        sealed = self._cells.seal(
-            to_json([change, before, after, steps]), Place("cache", number, _UNDO)
-        )
-        self._database.execute("INSERT INTO cache VALUES (?, ?, ?)", _UNDO, number, sealed)
-
-    def read_undo(self, state: State) -> list[Step]:
-        """Give the steps of the last change, oldest first; none if it was no enrolment."""
-        noted = self._read_undo()
-        if not noted or noted[-1][2] != state.generation:
-            return []
-        return [(row, *was) for _, _, _, steps in noted for row, *was in steps]
-
     def take_back(self, state: State, step: Step) -> tuple[Entry, int]:
         """Bring a person back to how things were; gives who it was and photos taken back."""
         row, details, photos = step
@@ -295,14 +213,6 @@ class Tables:
         self._delete_photos(state, added)
         self.write_entry(state, was)
         return was, len(added)
-
-    def _read_undo(self) -> list[list[Any]]:
-        sql = "SELECT number, chunk FROM cache WHERE name = ? ORDER BY number"
-        with self._expecting("what the last enrolment would be taken back with"):
-            return [
-                json.loads(self._cells.unseal(chunk, Place("cache", cast("int", number), _UNDO)))
-                for number, chunk in self._database.rows(sql, _UNDO)
-            ]
 
     def find(self, person_id: str) -> Entry | None:
         """Read one person's row; None if there is none."""
@@ -558,23 +468,6 @@ def _original_of(row: int) -> Place:
 
 def _event_of(row: int) -> Place:
     return Place("log", row, "event")
-
-
-def _sum_up(state: State) -> list[object]:
-    """Give what of a state changes whenever people do."""
-    return [state.generation, state.people, state.photos, state.roster]
-
-
-def _with_hash(content: bytes) -> bytes:
-    """Put its hash before it: a piece that is missing leaves what may still look whole."""
-    return hashlib.sha256(content).digest() + content
-
-
-def _without_hash(content: bytes) -> bytes:
-    size = hashlib.sha256().digest_size
-    if hashlib.sha256(content[size:]).digest() != content[:size]:
-        raise DamagedCellError
-    return content[size:]
 
 
 def _to_event(found: dict[str, Any]) -> Event:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -148,3 +149,17 @@ def test_a_change_in_between_is_not_taken_back_with_it(ours: Gallery) -> None:
 
     assert ours.undo().removed == ("b2",)
     assert {BEN.id, "s1"} <= {person.id for person in ours.people()}
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_change_with_a_piece_missing_is_not_half_taken_back(ours: Gallery, number: int) -> None:
+    for name in ("a", "b", "c"):
+        ours.enroll_all([(Person(name), [make_photo(ord(name))])], change="one")
+    with sqlite3.connect(ours.path) as database:
+        database.execute("DELETE FROM cache WHERE name = 'undo' AND number = ?", (number,))
+    before = ours.digest
+
+    with pytest.raises(GalleryError, match=r"damaged|cannot be taken back"):
+        ours.undo()
+
+    assert ours.digest == before

@@ -9,7 +9,7 @@ import pytest
 from some_galleries import ANA, KEY, make_gallery, make_photo, make_vector, read_all
 
 from fcr_edge.errors import GalleryError
-from fcr_edge.gallery import Gallery, Key, store, tables
+from fcr_edge.gallery import Gallery, Key, caches, store
 from fcr_edge.gallery.tables import Tables
 
 both_kinds = pytest.mark.parametrize(
@@ -20,7 +20,7 @@ both_kinds = pytest.mark.parametrize(
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "PACKED_FROM", 3)
-    monkeypatch.setattr(tables, "CHUNK_BYTES", 700)
+    monkeypatch.setattr(caches, "CHUNK_BYTES", 700)
 
 
 @pytest.fixture
