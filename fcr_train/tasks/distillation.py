@@ -112,6 +112,16 @@ class DistillTask:
 
 
 def _thin(skulls: Album) -> Album:
-    """Leave out all but some, evenly: views and people alternate."""
-    every = -(-len(skulls) // _WATCHED)
-    return Album(skulls.pixels[::every], skulls.people[::every], skulls.views[::every])
+    """Leave out all but some, of every view alike: views alternate, and a step would drop one."""
+    count = -(-_WATCHED // len({*skulls.views}))
+    kept: list[int] = []
+    for view in sorted({*skulls.views}):
+        places = [at for at, shown in enumerate(skulls.views) if shown == view]
+        chosen = np.linspace(0, len(places) - 1, min(count, len(places))).round().astype(int)
+        kept += [places[at] for at in chosen]
+    kept.sort()
+    return Album(
+        skulls.pixels[kept],
+        tuple(skulls.people[at] for at in kept),
+        tuple(skulls.views[at] for at in kept),
+    )

@@ -6,6 +6,7 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from fcr_edge import imaging
 from fcr_edge.errors import ConfigError, DataError
+from fcr_train.batches import Album
 from fcr_train.checkpoint import digest, load_checkpoint
 from fcr_train.cli import app
 from fcr_train.config import (
@@ -27,6 +29,7 @@ from fcr_train.config import (
 from fcr_train.dataset import read_dataset
 from fcr_train.networks import build_generator
 from fcr_train.tasks import DistillTask, Plan, TranslatorTask
+from fcr_train.tasks.distillation import _thin
 from fcr_train.trainer import CHECKPOINT_FILE, LOSSES_FILE, train
 from fcr_train.translators import FaceIdentity, Student, load_generator
 from fcr_train.translators.student import relative_error, watch
@@ -217,3 +220,17 @@ def test_distilling_from_the_command_line(
     assert -1 <= float(rows[-1]["ssim"]) <= 1
     grid = imaging.read_picture(out / "samples" / "epoch_0002.png")
     assert grid.shape[0] == 3 * 64
+
+
+@pytest.mark.parametrize("people", [3, 40, 300])
+def test_every_view_is_watched_alike(people: int) -> None:
+    names = tuple(f"p{number}" for number in range(people) for _ in range(2))
+    films = Album(
+        np.zeros((2 * people, 4, 4, 1), np.uint8), names, ("frontal", "lateral") * people
+    )
+
+    watched = _thin(films)
+
+    assert watched.views.count("frontal") == watched.views.count("lateral") == min(people, 32)
+    assert len(watched.pixels) == len(watched)
+    assert len({*zip(watched.people, watched.views, strict=True)}) == len(watched)
