@@ -40,7 +40,7 @@ from export.to_onnx import Target, to_onnx
 from fcr_edge import imaging
 from fcr_edge.latency import describe_machine
 from fcr_edge.manifest import EmbeddingSpec, TensorSpec
-from fcr_edge.sessions import Session, open_session
+from fcr_edge.sessions import Device, Session, open_session
 from fcr_train.batches import Album, tell, to_batch, to_pixels
 from fcr_train.cli.options import read_fold
 from fcr_train.config import (
@@ -100,6 +100,9 @@ def compare(
     fold: int = 0,
     distractors: Others = None,
     student: Annotated[list[Path] | None, typer.Option(help="Checkpoints of students.")] = None,
+    bfloat16: Annotated[
+        bool, typer.Option("--bfloat16", help="Students by OpenVINO in bfloat16, too.")
+    ] = False,
     out: JsonFile = None,
 ) -> None:
     """Compare the searches of students, and of 16 bits, with those of the teacher in 32."""
@@ -109,6 +112,10 @@ def compare(
     rows = [model, _search(bench, "teacher, 16 bits", half, half=True)]
     sizes = {"teacher": teacher, **{path.parent.name: path for path in student or []}}
     rows += [_search(bench, path.parent.name, _draw(bench, path)) for path in student or []]
+    for path in student or [] if bfloat16 else []:
+        faces = _draw(bench, path, device="openvino-bf16")
+        name = f"{path.parent.name}, bfloat16"
+        rows.append(_search(bench, name, faces, device="openvino-bf16"))
     record = _record(model, rows)
     record["sizes"] = {name: _count(path) for name, path in sizes.items()}
     _show(record)
@@ -224,7 +231,13 @@ def _record(model: System, rows: list[System]) -> dict[str, Any]:
     }
 
 
-def _draw(bench: Bench, translator: Path, half: bool = False, whole: int = 0) -> np.ndarray:
+def _draw(
+    bench: Bench,
+    translator: Path,
+    half: bool = False,
+    whole: int = 0,
+    device: Device = "cpu",
+) -> np.ndarray:
     """Draw the faces of the people held out, -1 to 1; the last `whole` layers stay in 32 bits."""
     generator, drawn = load_generator(translator)
     config = translator_config(drawn)
@@ -234,7 +247,7 @@ def _draw(bench: Bench, translator: Path, half: bool = False, whole: int = 0) ->
     films, told = bench.part.films(config.size), bench.part.dataset.told
     faces = []
     network = _to_half(generator, whole) if half else generator
-    with _open(network, half, source, face) as run:
+    with _open(network, half, source, face, device) as run:
         for place in track(range(len(films)), f"{translator.parent.name}, faces"):
             skull = to_batch(films.pixels[place : place + 1], -1, 1)
             skull = tell(skull, [told[films.people[place]]], config.conditions)
@@ -244,15 +257,19 @@ def _draw(bench: Bench, translator: Path, half: bool = False, whole: int = 0) ->
 
 @contextmanager
 def _open(
-    network: nn.Module, half: bool, source: TensorSpec, target: Target
+    network: nn.Module,
+    half: bool,
+    source: TensorSpec,
+    target: Target,
+    device: Device,
 ) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
-    """Run a network by ONNX Runtime; one of 16 bits emulated, for the CPU would widen it."""
+    """Run a network on a device; one of 16 bits emulated, for the CPU would widen it."""
     if half:
         narrow = emulate(network)
         with torch.inference_mode():
             yield lambda batch: narrow(torch.from_numpy(batch)).numpy()
         return
-    with open_session(to_onnx(network, source, target), "cpu") as session:
+    with open_session(to_onnx(network, source, target), device) as session:
         yield session.run
 
 
@@ -270,7 +287,12 @@ def _to_half(network: nn.Module, whole: int) -> nn.Module:
 
 
 def _search(
-    bench: Bench, name: str, faces: np.ndarray, half: bool = False, rounded: bool = True
+    bench: Bench,
+    name: str,
+    faces: np.ndarray,
+    half: bool = False,
+    rounded: bool = True,
+    device: Device = "cpu",
 ) -> System:
     """Search with faces, as grey levels or as they were drawn."""
     films = bench.part.films(faces.shape[2])
@@ -280,7 +302,8 @@ def _search(
     size = int(made.config["size"])
     source = TensorSpec("face", 3, size, size, 0, 1)
     network = to_half(network) if half else network
-    with _open(network, half, source, EmbeddingSpec("embedding", _dimension(bench))) as run:
+    embedding = EmbeddingSpec("embedding", _dimension(bench))
+    with _open(network, half, source, embedding, device) as run:
         rows = [run(imaging.to_tensor(one, source))[0] for one in track(pictures, name)]
     probes = Pictures(np.stack(rows), films.people, films.views)
     found = {view: search(probes, bench.enrolled, view) for view in bench.part.views}

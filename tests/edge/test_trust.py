@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from fcr_edge.bundle import SIGNATURE_NAME, Bundle, install_bundle, write_signat
 from fcr_edge.cli import app
 from fcr_edge.errors import BundleError, ConfigError
 from fcr_edge.identify import demo_folder, find_bundle
+from fcr_edge.manifest import Manifest
 from fcr_edge.trust import Signature, sign
 
 FIRST, LATER = "2026-11-01T08:00:00Z", "2026-11-22T08:00:00Z"
@@ -278,3 +281,60 @@ def test_a_search_with_an_unsigned_bundle_warns(folder, tmp_path):
 def test_the_form_of_a_signature_is_fixed():
     with pytest.raises(BundleError, match="not of the form"):
         Signature("a" * 64, "2026-11-22", "b" * 128)
+
+
+def flip_byte(path: Path, rng: random.Random) -> None:
+    data = bytearray(path.read_bytes())
+    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    path.write_bytes(data)
+
+
+def test_500_tampered_bundles_are_all_refused_before_parsing(folder, tmp_path, monkeypatch):
+    """Signed by a trusted key, then: a byte flipped, a file more, a link, an older one, a key."""
+    rely_on()
+    sign_as(folder, version=LATER)
+    installed = install_bundle(folder, tmp_path / "installed")
+    older = tmp_path / "older"
+    shutil.copytree(folder, older)
+    (older / SIGNATURE_NAME).unlink()
+    sign_as(older, version=FIRST)
+    foreign = sign(installed.sha256, OTHER, LATER)
+    files = sorted(path.name for path in folder.iterdir())
+    whole = {name: (folder / name).read_bytes() for name in files}
+    rng, came = random.Random(500), Counter()
+    parse = Manifest.from_json
+    parsed: list[bytes] = []
+    monkeypatch.setattr(
+        Manifest, "from_json", classmethod(lambda cls, data: (parsed.append(data), parse(data))[1])
+    )
+
+    for _ in range(500):
+        kind = rng.choice(["byte", "byte", "byte", "more", "link", "older", "key"])
+        came[kind] += 1
+        parsed.clear()
+        name = rng.choice(files)
+        if kind == "older":
+            with pytest.raises(BundleError, match="later than the new one"):
+                install_bundle(older, tmp_path / "installed")
+            continue
+        if kind == "byte":
+            flip_byte(folder / name, rng)
+        elif kind == "more":
+            (folder / rng.choice(["x.onnx", ".hidden", "model.onnx.data", "plan.engine"])).touch()
+        elif kind == "link":
+            (folder / name).rename(tmp_path / "aside")
+            (folder / name).symlink_to(tmp_path / "aside")
+        else:
+            (folder / SIGNATURE_NAME).write_bytes(foreign.to_json())
+        with pytest.raises(BundleError):
+            Bundle.load(folder)
+        assert set(parsed) <= {whole["manifest.json"]}, "no manifest is read that was not signed"
+        for path in folder.iterdir():
+            if path.name not in files or path.is_symlink():
+                path.unlink()
+        (tmp_path / "aside").unlink(missing_ok=True)
+        (folder / name).write_bytes(whole[name])
+        (folder / SIGNATURE_NAME).write_bytes(whole[SIGNATURE_NAME])
+
+    assert min(came.values()) > 40
+    assert Bundle.load(folder).standing.is_trusted
