@@ -33,6 +33,7 @@ USES_PIXELS = {
         "quality",
         "understanding",
         "enroll",
+        "reembed",
         "identify",
         "report",
         "demo",
