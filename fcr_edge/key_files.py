@@ -53,7 +53,11 @@ def read_private(path: Path, kind: type[K], passphrase: str | None, maker: str) 
     secret = passphrase.encode() if passphrase else None
     try:
         key = load_pem_private_key(path.read_bytes(), secret)
-    except (OSError, ValueError, TypeError) as error:  # TypeError: a passphrase lacks or is extra
+    except OSError as error:
+        raise ConfigError(
+            f"the private key {path} cannot be read ({error.strerror}): name the file of {maker}"
+        ) from error
+    except (ValueError, TypeError) as error:  # TypeError: a passphrase lacks or is extra
         raise ConfigError(
             f"the private key {path} cannot be read ({error}): name the file of {maker}, with"
             " --passphrase if it is locked by one"

@@ -288,6 +288,10 @@ def _list_steps(made: Reconstruction) -> list[str]:
 
 def _draw_footer(result: IdentifyResult, mate: str | None) -> Canvas:
     lines = [(LEAD, WHITE)]
+    if not result.among.everybody:
+        found = result.search
+        searched = f"{found.people} people searched, {found.excluded} left out by: {result.among}"
+        lines += [(line, WHITE) for line in textwrap.wrap(searched, FOOTER_LETTERS)]
     told = [
         f"{made.view or ''} film: {'; '.join(_list_steps(made))}".strip()
         for made in result.reconstructions

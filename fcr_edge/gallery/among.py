@@ -54,6 +54,17 @@ class Among:
         """Whether nothing is asked for."""
         return self == Among(year=self.year)
 
+    def __str__(self) -> str:
+        """Say what is asked for, e.g. "female, aged 20 to 35 at death, last seen since 2019"."""
+        parts = [
+            self.sex or "",
+            f"aged {self.age[0]} to {self.age[1]} at death" if self.age else "",
+            f"{self.height[0]} to {self.height[1]} cm" if self.height else "",
+            f"last seen since {self.since}" if self.since else "",
+            f"last seen until {self.until}" if self.until else "",
+        ]
+        return ", ".join(part for part in parts if part) or "everybody"
+
     def admits(self, person: Person) -> bool:
         """Tell whether a person may be meant."""
         return (

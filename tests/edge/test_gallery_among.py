@@ -156,6 +156,16 @@ def test_two_films_are_confined_likewise(gallery: Gallery) -> None:
     assert (found.people, found.excluded, found.passed_over) == (40, 20, 0)
 
 
+def test_it_says_what_is_asked_for() -> None:
+    asked = Among("female", (20, 35), (160, 175), "2019", "2021-06")
+
+    assert str(asked) == (
+        "female, aged 20 to 35 at death, 160 to 175 cm, last seen since 2019,"
+        " last seen until 2021-06"
+    )
+    assert str(Among()) == "everybody"
+
+
 def test_nobody_left_is_said(gallery: Gallery) -> None:
     with pytest.raises(GalleryError, match=r"none of the 60 people .* is among those asked for"):
         gallery.search(make_vector(1), among=Among(since="2020"))

@@ -11,7 +11,7 @@ import pytest
 from fcr_edge import Bundle, Gallery, Identifier, demo, imaging, photo, report
 from fcr_edge.enroll import Enrolment, enroll
 from fcr_edge.errors import BundleError, FilmError, GalleryError
-from fcr_edge.gallery import Person
+from fcr_edge.gallery import Among, Person
 from fcr_edge.identify import STAGES, demo_folder, find_bundle
 
 if TYPE_CHECKING:
@@ -410,3 +410,24 @@ def test_a_search_that_cannot_be_logged_says_so(
             != []
         )
         assert [event.action for event in gallery.history()][3:] == ["search"]
+
+
+def test_the_picture_says_that_people_were_left_out(
+    identifier: Identifier, people: list[Enrolment], xray: Path, tmp_path: Path, monkeypatch
+) -> None:
+    drawn: list[str] = []
+    draw = imaging.draw_text
+    monkeypatch.setattr(
+        imaging, "draw_text", lambda *args, **more: (drawn.append(args[1]), draw(*args, **more))
+    )
+    with make_empty(identifier, tmp_path / "db.bin") as gallery:
+        enroll(people[:12], gallery, identifier)
+        for among in (Among(), Among(sex="female", age=(20, 60))):
+            drawn.clear()
+            found = identifier.identify([xray], gallery, among=among)
+            report.draw_result(found, gallery)
+            told = " ".join(drawn)
+            words = f"{found.search.people} people searched, {found.search.excluded} left out by:"
+            assert (words in told) != among.everybody
+
+    assert "female, aged 20 to 60 at death" in told
